@@ -1,0 +1,44 @@
+"""Keys made of content: whatever determines a thing determines its id, and nothing else does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ID_LENGTH = 16
+"""Hex digits kept of the SHA-256: 64 bits, so a billion trials collide with probability 3e-2 and a million with 3e-8."""
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+"""What may become part of a path, a DAG id or a column name."""
+
+_ID = re.compile(r"^[a-z]+_[0-9a-f]{16}$")
+
+
+def canonical_json(content: Any) -> str:
+    """Text that is equal for equal content: sorted keys, no spaces, `1.0` and `1` alike, no NaN."""
+    return json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def content_id(prefix: str, content: Mapping[str, Any]) -> str:
+    """`<prefix>_<16 hex digits>` of the content's SHA-256."""
+    return f"{prefix}_{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:ID_LENGTH]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id, and so may become part of a path."""
+    return bool(_ID.match(text))
+
+
+def _canonical(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _canonical(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_canonical(value) for value in content]
+    if isinstance(content, bool):
+        return content
+    if isinstance(content, float) and content.is_integer():
+        return int(content)
+    return content

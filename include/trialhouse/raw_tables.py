@@ -1,0 +1,144 @@
+"""The raw tables: what may be landed and loaded. One definition for the writer of files and for the database.
+
+Rows are only ever appended. Every file carries `SCHEMA_VERSION`; a newer loader upcasts older files. `unit_kind` says
+whether a row is about weights (made once, whatever measures them) or about a trial; `unit_id` is the matching key.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+_UNIT = {"unit_id": "VARCHAR NOT NULL", "unit_kind": "VARCHAR NOT NULL", "attempt": "INTEGER NOT NULL"}
+
+RAW_TABLES: dict[str, dict[str, str]] = {
+    # One row per version of a study: its pre-registration.
+    "study_versions": {
+        "study_id": "VARCHAR NOT NULL",
+        "study_name": "VARCHAR NOT NULL",
+        "estimands_id": "VARCHAR NOT NULL",  # hash of questions, gates, refuters and graph
+        "title": "VARCHAR NOT NULL",
+        "question": "VARCHAR NOT NULL",
+        "spec": "VARCHAR NOT NULL",  # the whole spec as JSON
+        "graph": "VARCHAR NOT NULL",  # name -> text of each graph file, as JSON
+        "trials": "INTEGER NOT NULL",
+        "code_version": "VARCHAR NOT NULL",
+        "registered_at": "TIMESTAMP NOT NULL",
+    },
+    # One row per study version and trial.
+    "assignments": {
+        "study_id": "VARCHAR NOT NULL",
+        "trial_id": "VARCHAR NOT NULL",
+        "weights_id": "VARCHAR NOT NULL",
+        "workload": "VARCHAR NOT NULL",
+        "hardware_class": "VARCHAR NOT NULL",
+        "arm": "VARCHAR NOT NULL",
+        "block": "VARCHAR NOT NULL",
+        "replicate": "INTEGER NOT NULL",
+        "position": "INTEGER NOT NULL",  # place in the study's random order
+    },
+    # One row per study version, trial and factor: what the design said.
+    "treatments": {
+        "study_id": "VARCHAR NOT NULL",
+        "trial_id": "VARCHAR NOT NULL",
+        "factor": "VARCHAR NOT NULL",
+        "assigned": "VARCHAR NOT NULL",
+        "assigned_value": "DOUBLE",  # the same as a number, where it is one
+    },
+    # One row per hardware class definition that a study was registered with.
+    "hardware_classes": {
+        "study_id": "VARCHAR NOT NULL",
+        "hardware_class": "VARCHAR NOT NULL",
+        "hardware_id": "VARCHAR NOT NULL",
+        "represents": "VARCHAR",
+        "cpus": "INTEGER NOT NULL",
+        "threads": "INTEGER NOT NULL",
+        "memory_bytes": "BIGINT NOT NULL",
+        "is_emulated": "BOOLEAN NOT NULL",
+        "not_emulated": "VARCHAR",
+    },
+    # One row per attempt at making weights or measuring a trial. It lands last: without it the attempt did not finish.
+    "attempts": {
+        **_UNIT,
+        "weights_id": "VARCHAR NOT NULL",
+        "hardware_class": "VARCHAR",
+        "status": "VARCHAR NOT NULL",  # ok, out_of_memory, timed_out, crashed, diverged
+        "failure_reason": "VARCHAR",
+        "host": "VARCHAR NOT NULL",
+        "slot_order": "INTEGER",  # place in the exclusive slot's order of this process
+        "started_at": "TIMESTAMP NOT NULL",
+        "ended_at": "TIMESTAMP NOT NULL",
+    },
+    # One row per attempt and outcome; null with a reason where it could not be had.
+    "outcomes": {**_UNIT, "outcome": "VARCHAR NOT NULL", "value": "DOUBLE", "text": "VARCHAR", "reason": "VARCHAR"},
+    # One row per factor whose realised level is known.
+    "realised": {**_UNIT, "factor": "VARCHAR NOT NULL", "realised": "VARCHAR NOT NULL", "realised_value": "DOUBLE"},
+    # One row per single measurement (latency of one call, ...).
+    "samples": {**_UNIT, "metric": "VARCHAR NOT NULL", "sequence": "INTEGER NOT NULL", "value": "DOUBLE NOT NULL"},
+    # One row per weights, phase, split, step and metric.
+    "curves": {
+        **_UNIT,
+        "phase": "VARCHAR NOT NULL",
+        "split": "VARCHAR NOT NULL",
+        "step": "INTEGER NOT NULL",
+        "metric": "VARCHAR NOT NULL",
+        "value": "DOUBLE",
+    },
+    # One row per attempt and system metric, null with the reason where this machine does not tell.
+    "profiles": {**_UNIT, "metric": "VARCHAR NOT NULL", "value": "DOUBLE", "text": "VARCHAR", "reason": "VARCHAR"},
+    # One row per expectation checked for a study version.
+    "validations": {
+        "validation_id": "VARCHAR NOT NULL",
+        "study_id": "VARCHAR NOT NULL",
+        "table_name": "VARCHAR NOT NULL",
+        "expectation": "VARCHAR NOT NULL",
+        "column_name": "VARCHAR",
+        "severity": "VARCHAR NOT NULL",  # critical, warning, info
+        "is_success": "BOOLEAN NOT NULL",
+        "observed": "VARCHAR",
+        "failing_rows": "VARCHAR",  # keys of the rows that failed (first ones), as JSON
+        "sentence": "VARCHAR NOT NULL",
+        "validated_at": "TIMESTAMP NOT NULL",
+    },
+    # One row per estimand, subgroup, contrast and method.
+    "estimates": {
+        "estimate_id": "VARCHAR NOT NULL",
+        "study_id": "VARCHAR NOT NULL",
+        "data_id": "VARCHAR NOT NULL",  # hash of the rows that it was estimated from
+        "code_version": "VARCHAR NOT NULL",
+        "estimand": "VARCHAR NOT NULL",
+        "treatment": "VARCHAR NOT NULL",
+        "outcome": "VARCHAR NOT NULL",
+        "subgroup_column": "VARCHAR",
+        "subgroup": "VARCHAR",
+        "contrast_from": "VARCHAR NOT NULL",
+        "contrast_to": "VARCHAR NOT NULL",
+        "method": "VARCHAR NOT NULL",
+        "is_primary": "BOOLEAN NOT NULL",
+        "adjustment": "VARCHAR",  # the columns, as JSON
+        "estimand_expression": "VARCHAR",  # identification in words and symbols
+        "estimate": "DOUBLE",
+        "standard_error": "DOUBLE",
+        "ci_low": "DOUBLE",
+        "ci_high": "DOUBLE",
+        "p_value": "DOUBLE",
+        "trials": "INTEGER NOT NULL",
+        "clusters": "INTEGER",
+        "stratum": "VARCHAR",  # which trials it speaks of, where not all
+        "verdict": "VARCHAR NOT NULL",  # released, withheld, failed
+        "reasons": "VARCHAR",  # JSON list
+        "caveats": "VARCHAR",  # JSON list
+        "estimated_at": "TIMESTAMP NOT NULL",
+    },
+    # One row per estimate and check.
+    "refutations": {
+        "estimate_id": "VARCHAR NOT NULL",
+        "study_id": "VARCHAR NOT NULL",
+        "refuter": "VARCHAR NOT NULL",
+        "verdict": "VARCHAR NOT NULL",  # passed, failed, inconclusive, not_applicable
+        "reason": "VARCHAR NOT NULL",
+        "statistic": "DOUBLE",
+        "p_value": "DOUBLE",
+        "simulations": "INTEGER",
+        "refuted_at": "TIMESTAMP NOT NULL",
+    },
+}

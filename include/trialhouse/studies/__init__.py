@@ -1,0 +1,1 @@
+"""Studies: what is asked (`spec`) and which trials answer it (`designs`)."""

@@ -1,0 +1,192 @@
+"""From a study to its trials: which combination of levels is measured where, in which order.
+
+Assignment is a pure function of the spec: the same study gives the same trials, in the same order, on every machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trialhouse.errors import SpecError
+from trialhouse.identity import content_id
+from trialhouse.studies.spec import Factor, Level, Study
+
+Cell = dict[str, Level]
+
+
+@dataclass(frozen=True)
+class WorkloadIdentity:
+    """What of a workload determines a trial, besides the trial's factors.
+
+    Parameters
+    ----------
+    name, version
+        The workload; a new version means new trials.
+    settings
+        Its settings with all defaults filled in.
+    data_checksum
+        SHA-256 of the data that it trains and evaluates on.
+    weights_factors
+        The factors that determine the weights. All others (batch size, say) only matter when the weights are measured.
+    """
+
+    name: str
+    version: str
+    settings: Mapping[str, Any]
+    data_checksum: str
+    weights_factors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One unit: given weights, measured in one hardware class.
+
+    `trial_id` is a hash of all that determines the trial and of nothing else, so studies share trials. `weights_id` is
+    the same for the weights. `position` is the place in the study's random order, from 0.
+    """
+
+    trial_id: str
+    weights_id: str
+    hardware_class: str
+    factors: Mapping[str, Level]
+    arm: str
+    block: str
+    replicate: int
+    position: int = field(compare=False, default=0)
+
+
+def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, str]) -> list[Trial]:
+    """The study's trials in the order in which they are to be measured.
+
+    Parameters
+    ----------
+    study
+        The study.
+    workload
+        What of its workload determines trials.
+    hardware_ids
+        Name -> content id of each hardware class: other limits make other trials.
+
+    Returns
+    -------
+    list of Trial
+        Without duplicates: cells that mean the same (two methods at ratio 0) are one trial. The order is random over
+        the whole study, by `design.seed`.
+
+    Raises
+    ------
+    SpecError
+        If a hardware class is unknown or the design yields no trial.
+    """
+    unknown = [name for name in study.hardware_classes if name not in hardware_ids]
+    if unknown:
+        raise SpecError(f"hardware_classes must be among {sorted(hardware_ids)}", repr(unknown[0]), f"fix study {study.name!r}")
+    rng = np.random.default_rng(study.design.seed)
+    trials: dict[str, Trial] = {}
+    for hardware_class, cell, block, replicate in _cells(study, rng):
+        trial = _trial(study, workload, hardware_class, hardware_ids[hardware_class], cell, block, replicate)
+        trials.setdefault(trial.trial_id, trial)
+    if not trials:
+        raise SpecError("a design must yield at least one trial", "none", f"fix the design of study {study.name!r}")
+    ordered = list(trials.values())
+    return [
+        Trial(**{**vars(ordered[index]), "position": position}) for position, index in enumerate(rng.permutation(len(ordered)).tolist())
+    ]
+
+
+def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
+    crossed = [factor for factor in study.factors if factor.assignment == "crossed"]
+    fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}
+    drawn = [factor for factor in study.factors if factor.assignment == "randomised"]
+    block_factor = study.block_factor
+    blocks: list[tuple[str, Cell]] = (
+        [(str(level), {block_factor.name: level}) for level in block_factor.levels] if block_factor else [("all", {})]
+    )
+    shared = None if study.design.kind in ("completely_randomised",) else _combinations(study, crossed, rng)
+    for block, block_cell in blocks:
+        combinations = shared if shared is not None else _combinations(study, crossed, rng)
+        for hardware_class in study.hardware_classes:
+            cells = [{**fixed, **block_cell, **combination} for combination in combinations for _ in range(study.design.replicates)]
+            replicates = [replicate for _ in combinations for replicate in range(study.design.replicates)]
+            for factor in drawn:
+                _draw_balanced(factor, cells, rng)
+            for cell, replicate in zip(cells, replicates, strict=True):
+                yield hardware_class, _meaningful(study, cell), block, replicate
+
+
+def _combinations(study: Study, crossed: list[Factor], rng: np.random.Generator) -> list[Cell]:
+    """Combinations of the crossed factors' levels that the design calls for."""
+    names = [factor.name for factor in crossed]
+    everything: list[tuple[Level, ...]] = list(itertools.product(*(factor.levels for factor in crossed)))
+    kind, points = study.design.kind, study.design.points
+    if kind == "latin_hypercube":
+        from scipy.stats import qmc
+
+        unit = qmc.LatinHypercube(d=len(crossed), rng=rng).random(points or 0)
+        rows = [tuple(_from_unit(factor, share) for factor, share in zip(crossed, row, strict=True)) for row in unit]
+    elif kind == "completely_randomised":
+        repeats = -(-(points or 0) // len(everything))
+        order = np.concatenate([rng.permutation(len(everything)) for _ in range(repeats)])[:points]
+        rows = [everything[index] for index in order]
+    elif kind == "fractional_factorial":
+        import pyDOE3
+
+        try:
+            signs = pyDOE3.fracfact(study.design.generator)
+        except (ValueError, IndexError) as error:
+            raise SpecError("design.generator must be words of letters such as 'a b ab'", repr(study.design.generator), f"fix study {study.name!r}") from error
+        rows = [tuple(factor.levels[int(sign > 0)] for factor, sign in zip(crossed, row, strict=True)) for row in signs]
+    else:
+        rows = everything
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _from_unit(factor: Factor, share: float) -> Level:
+    """A share in [0, 1) of a factor's range: between its ends where it is continuous, else one of its levels."""
+    if factor.kind == "continuous":
+        low, high = float(min(factor.levels)), float(max(factor.levels))  # type: ignore[type-var,arg-type]
+        return round(low + share * (high - low), 6)
+    return factor.levels[int(share * len(factor.levels))]
+
+
+def _draw_balanced(factor: Factor, cells: list[Cell], rng: np.random.Generator) -> None:
+    """Set a randomised factor: within each group of cells every level occurs equally often (give or take one)."""
+    groups: dict[tuple[Level, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(cell[name] for name in factor.balanced_within), []).append(cell)
+    for group in groups.values():
+        rounds = -(-len(group) // len(factor.levels))
+        order = np.concatenate([rng.permutation(len(factor.levels)) for _ in range(rounds)])[: len(group)]
+        for cell, index in zip(group, order.tolist(), strict=True):
+            cell[factor.name] = factor.levels[index]
+
+
+def _meaningful(study: Study, cell: Cell) -> Cell:
+    """The cell with factors that do not apply set to their `otherwise`."""
+    result = dict(cell)
+    for factor in study.factors:
+        condition = factor.applies_when
+        if condition is not None and not float(cell[condition.factor]) > condition.above:
+            assert factor.otherwise is not None
+            result[factor.name] = factor.otherwise
+    return result
+
+
+def _trial(study: Study, workload: WorkloadIdentity, hardware_class: str, hardware_id: str, cell: Cell, block: str, replicate: int) -> Trial:
+    common = {
+        "workload": workload.name,
+        "version": workload.version,
+        "settings": workload.settings,
+        "data_checksum": workload.data_checksum,
+    }
+    weights_factors = {name: cell[name] for name in workload.weights_factors if name in cell}
+    weights_id = content_id("weights", {**common, "factors": weights_factors})
+    trial_id = content_id("trial", {"weights_id": weights_id, "factors": cell, "hardware_class": hardware_class, "hardware_id": hardware_id, "replicate": replicate})
+    block_name = study.block_factor.name if study.block_factor else None
+    arm = ", ".join(f"{name}={level}" for name, level in cell.items() if name != block_name)
+    return Trial(trial_id, weights_id, hardware_class, cell, arm, block, replicate)
