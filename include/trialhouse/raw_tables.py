@@ -15,6 +15,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
     "study_versions": {
         "study_id": "VARCHAR NOT NULL",
         "study_name": "VARCHAR NOT NULL",
+        "spec_id": "VARCHAR NOT NULL",
         "estimands_id": "VARCHAR NOT NULL",  # hash of questions, gates, refuters and graph
         "title": "VARCHAR NOT NULL",
         "question": "VARCHAR NOT NULL",

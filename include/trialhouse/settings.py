@@ -94,10 +94,4 @@ def get_settings() -> Settings:
         first = error.errors()[0]
         name = f"TRIALHOUSE_{'_'.join(str(part) for part in first['loc']).upper()}"
         raise SettingsError(f"{name}: {first['msg']}", repr(first["input"]), "correct or unset the variable") from error
-    return settings.model_copy(
-        update={
-            name: value.expanduser().absolute()
-            for name, value in settings
-            if isinstance(value, Path)
-        }
-    )
+    return settings.model_copy(update={name: value.expanduser().absolute() for name, value in settings if isinstance(value, Path)})

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from trialhouse.errors import SpecError
 from trialhouse.identity import NAME_PATTERN
 from trialhouse.settings import Settings, get_settings
-from trialhouse.studies.spec import Study
+from trialhouse.studies.spec import Study, one_line
 
 
 def study_files(settings: Settings | None = None) -> dict[str, Path]:
@@ -73,7 +73,7 @@ def parse_study(content: dict[str, Any], source: str) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise _one_line(error, source) from error
+        raise one_line(error, source) from error
 
 
 def graph_file(study: Study, settings: Settings | None = None, graph: str | None = None) -> Path:
@@ -91,17 +91,3 @@ def graph_file(study: Study, settings: Settings | None = None, graph: str | None
     if Path(name).name != name or not path.is_file():
         raise SpecError(f"graph of study {study.name!r} must be a file in {folder}", repr(name), "add the file or fix 'graph'")
     return path
-
-
-def _one_line(error: ValidationError, source: str) -> SpecError:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "study"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return SpecError(f"{source}: {field} must be a known field", "an unknown key", f"remove or rename it{more}")
-    if first["type"] == "missing":
-        return SpecError(f"{source}: {field} must be given", "nothing", f"add it{more}")
-    if first["type"] == "value_error":
-        return SpecError(f"{source}: {first['ctx']['error']}{more}")
-    expected = first["msg"][0].lower() + first["msg"][1:]
-    return SpecError(f"{source}: {field}: {expected}", repr(first["input"]), f"fix {field}{more}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,14 +89,20 @@ def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, 
     rng = np.random.default_rng(study.design.seed)
     trials: dict[str, Trial] = {}
     for hardware_class, cell, block, replicate in _cells(study, rng):
-        trial = _trial(study, workload, hardware_class, hardware_ids[hardware_class], cell, block, replicate)
-        trials.setdefault(trial.trial_id, trial)
+        weights_id = _weights_id(workload, cell)
+        determinants = {
+            "weights_id": weights_id,
+            "factors": cell,
+            "hardware_class": hardware_class,
+            "hardware_id": hardware_ids[hardware_class],
+            "replicate": replicate,
+        }
+        trial_id = content_id("trial", determinants)
+        trials.setdefault(trial_id, Trial(trial_id, weights_id, hardware_class, cell, _arm(study, cell), block, replicate))
     if not trials:
         raise SpecError("a design must yield at least one trial", "none", f"fix the design of study {study.name!r}")
     ordered = list(trials.values())
-    return [
-        Trial(**{**vars(ordered[index]), "position": position}) for position, index in enumerate(rng.permutation(len(ordered)).tolist())
-    ]
+    return [replace(ordered[index], position=position) for position, index in enumerate(rng.permutation(len(ordered)).tolist())]
 
 
 def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
@@ -107,7 +113,7 @@ def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, 
     blocks: list[tuple[str, Cell]] = (
         [(str(level), {block_factor.name: level}) for level in block_factor.levels] if block_factor else [("all", {})]
     )
-    shared = None if study.design.kind in ("completely_randomised",) else _combinations(study, crossed, rng)
+    shared = None if study.design.kind == "completely_randomised" else _combinations(study, crossed, rng)
     for block, block_cell in blocks:
         combinations = shared if shared is not None else _combinations(study, crossed, rng)
         for hardware_class in study.hardware_classes:
@@ -139,7 +145,9 @@ def _combinations(study: Study, crossed: list[Factor], rng: np.random.Generator)
         try:
             signs = pyDOE3.fracfact(study.design.generator)
         except (ValueError, IndexError) as error:
-            raise SpecError("design.generator must be words of letters such as 'a b ab'", repr(study.design.generator), f"fix study {study.name!r}") from error
+            raise SpecError(
+                "design.generator must be words of letters such as 'a b ab'", repr(study.design.generator), f"fix study {study.name!r}"
+            ) from error
         rows = [tuple(factor.levels[int(sign > 0)] for factor, sign in zip(crossed, row, strict=True)) for row in signs]
     else:
         rows = everything
@@ -149,7 +157,7 @@ def _combinations(study: Study, crossed: list[Factor], rng: np.random.Generator)
 def _from_unit(factor: Factor, share: float) -> Level:
     """A share in [0, 1) of a factor's range: between its ends where it is continuous, else one of its levels."""
     if factor.kind == "continuous":
-        low, high = float(min(factor.levels)), float(max(factor.levels))  # type: ignore[type-var,arg-type]
+        low, high = float(min(factor.levels)), float(max(factor.levels))
         return round(low + share * (high - low), 6)
     return factor.levels[int(share * len(factor.levels))]
 
@@ -177,16 +185,17 @@ def _meaningful(study: Study, cell: Cell) -> Cell:
     return result
 
 
-def _trial(study: Study, workload: WorkloadIdentity, hardware_class: str, hardware_id: str, cell: Cell, block: str, replicate: int) -> Trial:
-    common = {
+def _weights_id(workload: WorkloadIdentity, cell: Cell) -> str:
+    determinants = {
         "workload": workload.name,
         "version": workload.version,
         "settings": workload.settings,
         "data_checksum": workload.data_checksum,
+        "factors": {name: cell[name] for name in workload.weights_factors if name in cell},
     }
-    weights_factors = {name: cell[name] for name in workload.weights_factors if name in cell}
-    weights_id = content_id("weights", {**common, "factors": weights_factors})
-    trial_id = content_id("trial", {"weights_id": weights_id, "factors": cell, "hardware_class": hardware_class, "hardware_id": hardware_id, "replicate": replicate})
+    return content_id("weights", determinants)
+
+
+def _arm(study: Study, cell: Cell) -> str:
     block_name = study.block_factor.name if study.block_factor else None
-    arm = ", ".join(f"{name}={level}" for name, level in cell.items() if name != block_name)
-    return Trial(trial_id, weights_id, hardware_class, cell, arm, block, replicate)
+    return ", ".join(f"{name}={level}" for name, level in cell.items() if name != block_name)

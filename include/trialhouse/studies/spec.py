@@ -5,12 +5,14 @@ The field descriptions below are the reference of the format; `trialhouse studie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from trialhouse.errors import SpecError
 from trialhouse.identity import NAME_PATTERN, content_id
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -203,7 +205,7 @@ class Study(_Spec):
     hardware_classes: tuple[Name, ...] = Field(min_length=1)
     """Where every trial is measured."""
     design: Design
-    """How factors become trials."""
+    """Which combinations of levels become trials."""
     graph: str = Field(pattern=r"^[a-z0-9_]+\.(dot|gml|yaml)$")
     """The causal graph, a file beside the study's YAML (DOT, GML or YAML)."""
     indicators: tuple[Indicator, ...] = ()
@@ -217,7 +219,7 @@ class Study(_Spec):
     estimation_seed: int = Field(0, ge=0)
     """Seed of cross-fitting and refuters."""
     gates: Gates = Gates()
-    """Limits that the data must meet before estimation."""
+    """Limits of the validation that goes before estimation."""
     trial_timeout_s: float = Field(120.0, gt=0)
     """Seconds after which one trial is stopped and recorded as timed out."""
     schedule: str | None = None
@@ -254,14 +256,15 @@ class Study(_Spec):
         if sum(factor.assignment == "blocked" for factor in self.factors) > 1:
             raise ValueError("at most one factor can be blocked, got several; combine them into one")
         for factor in self.factors:
+            where = f"fix factor {factor.name!r}"
             others = [*factor.balanced_within, *([factor.applies_when.factor] if factor.applies_when else [])]
             for other in others:
                 if other not in names or self.factor(other).assignment != "crossed":
-                    raise ValueError(f"factor {factor.name!r} must refer to a crossed factor, got {other!r}; fix its name or assignment")
+                    raise ValueError(f"factor {factor.name!r} must refer to a crossed factor, got {other!r}; {where}")
             if factor.applies_when and self.factor(factor.applies_when.factor).kind == "categorical":
-                raise ValueError(f"applies_when.above needs a number, got categorical {factor.applies_when.factor!r}; fix factor {factor.name!r}")
+                raise ValueError(f"applies_when.above needs a number, got categorical {factor.applies_when.factor!r}; {where}")
             if self.design.kind == "fractional_factorial" and factor.assignment == "crossed" and len(factor.levels) != 2:
-                raise ValueError(f"a fractional factorial needs two levels per crossed factor, got {len(factor.levels)}; fix factor {factor.name!r}")
+                raise ValueError(f"a fractional factorial needs two levels per crossed factor, got {len(factor.levels)}; {where}")
         crossed = [factor for factor in self.factors if factor.assignment == "crossed"]
         if self.design.generator is not None and len(self.design.generator.split()) != len(crossed):
             words = len(self.design.generator.split())
@@ -285,7 +288,8 @@ class Study(_Spec):
                 factor = treatments[estimand.treatment]
                 allowed = factor.levels + ((factor.otherwise,) if factor.otherwise is not None else ())
             else:
-                raise ValueError(f"treatment must be one of the factors {sorted(treatments)} or indicators {sorted(indicators)}, got {estimand.treatment!r}; {where}")
+                known = sorted({*treatments, *indicators})
+                raise ValueError(f"treatment must be one of the factors and indicators {known}, got {estimand.treatment!r}; {where}")
             hypercube = self.design.kind == "latin_hypercube" and not isinstance(allowed[0], str)
             for level in (estimand.contrast.from_, estimand.contrast.to):
                 if level not in allowed and not hypercube:
@@ -314,12 +318,69 @@ class Study(_Spec):
         return self.model_dump(mode="json", by_alias=True)
 
     @property
-    def study_id(self) -> str:
-        """Id of this version: any change of the spec makes another."""
-        return content_id("study", self.content)
+    def spec_id(self) -> str:
+        """Hash of the spec: any change makes another."""
+        return content_id("spec", self.content)
 
-    @property
-    def estimands_id(self) -> str:
-        """Id of the pre-registered questions: estimands, indicators, refuters and gates. The graph's content is registered beside it."""
-        keys = ("estimands", "indicators", "refuters", "refuter_simulations", "gates", "graph")
-        return content_id("estimands", {key: self.content[key] for key in keys})
+    def with_overrides(
+        self,
+        *,
+        hardware_classes: Sequence[str] | None = None,
+        blocks: int | None = None,
+        replicates: int | None = None,
+        design_seed: int | None = None,
+    ) -> Study:
+        """The study with fields from a form in place of its own; `None` keeps the study's.
+
+        Parameters
+        ----------
+        hardware_classes
+            Some of the study's classes.
+        blocks
+            Only the first so many levels of the blocked factor.
+        replicates, design_seed
+            In place of the design's.
+
+        Raises
+        ------
+        SpecError
+            If a value does not fit the study.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        if hardware_classes is not None:
+            if unknown := sorted(set(hardware_classes) - set(self.hardware_classes)):
+                raise SpecError(
+                    f"hardware_classes must be among {list(self.hardware_classes)}", repr(unknown[0]), "choose some of the study's"
+                )
+            content["hardware_classes"] = [name for name in self.hardware_classes if name in hardware_classes]
+        if blocks is not None:
+            factor = self.block_factor
+            if factor is None or not 1 <= blocks <= len(factor.levels):
+                most = len(factor.levels) if factor else 0
+                raise SpecError(f"blocks must be in [1, {most}]", blocks, f"study {self.name!r} has {most} blocks")
+            for item in content["factors"]:
+                if item["name"] == factor.name:
+                    item["levels"] = item["levels"][:blocks]
+        if replicates is not None:
+            content["design"]["replicates"] = replicates
+        if design_seed is not None:
+            content["design"]["seed"] = design_seed
+        try:
+            return Study.model_validate(content)
+        except ValidationError as error:
+            raise one_line(error, f"study {self.name!r}") from error
+
+
+def one_line(error: ValidationError, source: str) -> SpecError:
+    """The first fault of a spec as one line that names its source and field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "study"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return SpecError(f"{source}: {field} must be a known field", "an unknown key", f"remove or rename it{more}")
+    if first["type"] == "missing":
+        return SpecError(f"{source}: {field} must be given", "nothing", f"add it{more}")
+    if first["type"] == "value_error":
+        return SpecError(f"{source}: {first['ctx']['error']}{more}")
+    expected = first["msg"][0].lower() + first["msg"][1:]
+    return SpecError(f"{source}: {field}: {expected}", repr(first["input"]), f"fix {field}{more}")

@@ -1,0 +1,225 @@
+"""Pre-registration: what a study asks, and which trials shall answer it, landed before the first of them runs.
+
+Every later task needs only the study's id: `registered` reads the version back from the landing zone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trialhouse import __version__
+from trialhouse.errors import SpecError
+from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
+from trialhouse.identity import content_id
+from trialhouse.landing import LandingZone
+from trialhouse.settings import Settings, get_settings
+from trialhouse.studies.catalogue import graph_file, load_study, parse_study
+from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
+from trialhouse.studies.spec import Factor, Level, Study
+from trialhouse.workloads.registry import load_workload
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One version of a study.
+
+    Parameters
+    ----------
+    study_id
+        Hash of the spec and of all that it resolves to: workload version, data, hardware classes, graphs.
+    study
+        The spec.
+    trials
+        Its trials in their random order.
+    graphs
+        Name -> text of every causal graph that its estimands use.
+    is_new
+        Whether this call registered it.
+    """
+
+    study_id: str
+    study: Study
+    trials: list[Trial]
+    graphs: dict[str, str]
+    is_new: bool = False
+
+
+def plan(study: Study, settings: Settings | None = None) -> Registration:
+    """Resolve a study to its id and trials without landing anything.
+
+    Raises
+    ------
+    TrialhouseError
+        If the workload, a hardware class, a graph or a level cannot be used.
+    """
+    settings = settings or get_settings()
+    workload = load_workload(study).identity()
+    hardware = _hardware(study, settings)
+    graphs = {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in _graph_names(study)}
+    study_id = content_id(
+        "study",
+        {
+            "spec": study.content,
+            "workload": _plain(workload),
+            "hardware": {name: item.hardware_id for name, item in hardware.items()},
+            "graphs": graphs,
+        },
+    )
+    trials = assign(study, workload, {name: item.hardware_id for name, item in hardware.items()})
+    return Registration(study_id, study, trials, graphs)
+
+
+def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Settings | None = None) -> Registration:
+    """Land a study's spec, questions and assignment; does nothing where this version is registered already.
+
+    Parameters
+    ----------
+    name
+        A study's name or the path of its YAML.
+    overrides
+        Fields from the UI's form (`Study.with_overrides`); they make another version.
+
+    Raises
+    ------
+    TrialhouseError
+        If the study cannot be used; nothing is landed then.
+    """
+    settings = settings or get_settings()
+    landing = LandingZone(settings.landing_dir)
+    study = load_study(name, settings).with_overrides(**(overrides or {}))
+    planned = plan(study, settings)
+    if landing.has("study_versions", planned.study_id):
+        return registered(planned.study_id, settings)
+    hardware = _hardware(study, settings)
+    tables = {
+        "hardware_classes": [{"study_id": planned.study_id, **_hardware_row(item)} for item in hardware.values()],
+        "treatments": [row for trial in planned.trials for row in _treatment_rows(planned.study_id, trial)],
+        "assignments": [_assignment_row(planned.study_id, study, trial) for trial in planned.trials],
+        "study_versions": [_version_row(planned)],  # last: without it the rest is not registered
+    }
+    for table, rows in tables.items():
+        if not landing.has(table, planned.study_id):
+            landing.write(table, rows, unit_id=planned.study_id)
+    return Registration(planned.study_id, study, planned.trials, planned.graphs, is_new=True)
+
+
+def registered(study_id: str, settings: Settings | None = None) -> Registration:
+    """Read a registered version back.
+
+    Raises
+    ------
+    SpecError
+        If it was never registered in this home.
+    """
+    import duckdb
+
+    settings = settings or get_settings()
+    landing = LandingZone(settings.landing_dir)
+    if not landing.has("study_versions", study_id):
+        raise SpecError("study must be registered in this home before its trials run", repr(study_id), "run `trialhouse run STUDY`")
+
+    def read(table: str) -> list[dict[str, Any]]:
+        result = connection.execute("SELECT * FROM read_parquet(?)", [str(landing.root / table / f"{study_id}.0.0.parquet")])
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        version = read("study_versions")[0]
+        study = parse_study(json.loads(version["spec"]), source=study_id)
+        factors: dict[str, dict[str, Level]] = {}
+        for row in read("treatments"):
+            factor = study.factor(row["factor"])
+            factors.setdefault(row["trial_id"], {})[factor.name] = _level(factor, row["assigned"], row["assigned_value"])
+        trials = [
+            Trial(
+                trial_id=row["trial_id"],
+                weights_id=row["weights_id"],
+                hardware_class=row["hardware_class"],
+                factors=factors[row["trial_id"]],
+                arm=row["arm"],
+                block=row["block"],
+                replicate=row["replicate"],
+                position=row["position"],
+            )
+            for row in read("assignments")
+        ]
+    return Registration(study_id, study, sorted(trials, key=lambda trial: trial.position), json.loads(version["graph"]))
+
+
+def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
+    known = load_hardware_classes(settings)
+    unknown = [name for name in study.hardware_classes if name not in known]
+    if unknown:
+        raise SpecError(f"hardware_classes must be among {sorted(known)}", repr(unknown[0]), f"fix study {study.name!r}")
+    return {name: known[name] for name in study.hardware_classes}
+
+
+def _graph_names(study: Study) -> list[str]:
+    return sorted({study.graph, *(estimand.graph for estimand in study.estimands if estimand.graph)})
+
+
+def _plain(workload: WorkloadIdentity) -> dict[str, Any]:
+    return {**vars(workload), "settings": dict(workload.settings)}
+
+
+def _version_row(planned: Registration) -> dict[str, Any]:
+    study = planned.study
+    questions = {key: study.content[key] for key in ("estimands", "indicators", "refuters", "refuter_simulations", "gates")}
+    return {
+        "study_id": planned.study_id,
+        "study_name": study.name,
+        "spec_id": study.spec_id,
+        "estimands_id": content_id("estimands", {**questions, "graphs": planned.graphs}),
+        "title": study.title,
+        "question": study.question,
+        "spec": json.dumps(study.content, sort_keys=True),
+        "graph": json.dumps(planned.graphs, sort_keys=True),
+        "trials": len(planned.trials),
+        "code_version": __version__,
+        "registered_at": datetime.now(UTC),
+    }
+
+
+def _hardware_row(item: HardwareClass) -> dict[str, Any]:
+    return {
+        "hardware_class": item.name,
+        "hardware_id": item.hardware_id,
+        "represents": item.represents,
+        "cpus": item.cpus,
+        "threads": item.threads,
+        "memory_bytes": item.memory_bytes,
+        "is_emulated": item.is_emulated,
+        "not_emulated": "; ".join(item.not_emulated) or None,
+    }
+
+
+def _assignment_row(study_id: str, study: Study, trial: Trial) -> dict[str, Any]:
+    keys = ("trial_id", "weights_id", "hardware_class", "arm", "block", "replicate", "position")
+    return {"study_id": study_id, "workload": study.workload.name, **{key: getattr(trial, key) for key in keys}}
+
+
+def _treatment_rows(study_id: str, trial: Trial) -> list[dict[str, Any]]:
+    return [
+        {
+            "study_id": study_id,
+            "trial_id": trial.trial_id,
+            "factor": name,
+            "assigned": str(level),
+            "assigned_value": None if isinstance(level, str) else float(level),
+        }
+        for name, level in trial.factors.items()
+    ]
+
+
+def _level(factor: Factor, text: str, value: float | None) -> Level:
+    """The level as the spec wrote it: categories by their text, numbers by their value."""
+    named = {str(level): level for level in (*factor.levels, factor.otherwise)}
+    if text in named and named[text] is not None:
+        return named[text]  # type: ignore[return-value]
+    if value is None:
+        raise SpecError(f"factor {factor.name!r} must have a level of its spec", repr(text), "register the study anew")
+    return int(value) if value.is_integer() else value

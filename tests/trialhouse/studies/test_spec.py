@@ -1,0 +1,113 @@
+"""The study spec: what is wrong is said in one line before anything runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trialhouse.errors import SpecError
+from trialhouse.settings import PROJECT_DIR, Settings, get_settings
+from trialhouse.studies.catalogue import load_study, parse_study, study_files
+from trialhouse.studies.spec import Estimand, Study
+
+SHIPPED = PROJECT_DIR / "include" / "studies"
+Content = dict[str, Any]
+
+
+@pytest.fixture
+def content() -> Content:
+    return copy.deepcopy(yaml.safe_load((SHIPPED / "pruning_digits.yaml").read_text()))
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_are_valid(path: Path) -> None:
+    assert load_study(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c.update(colour="red"), "x.yaml: colour must be a known field, got an unknown key; remove or rename it"),
+        (
+            lambda c: c["factors"][1].update(levels=[0, 1.3]),
+            "x.yaml: pruning_ratio must be in [0, 1), got 1.3; fix factor 'pruning_ratio'",
+        ),
+        (lambda c: c["estimands"][0].update(treatment="depth"), "got 'depth'; fix estimand 'pruning_on_accuracy'"),
+        (lambda c: c["estimands"][0]["contrast"].update(to=0.5), "contrast must name assigned levels [0, 0.3, 0.6, 0.9], got 0.5"),
+        (lambda c: c["estimands"][0].update(by="batch"), "by must be one of"),
+        (lambda c: c["workload"].update(name="quantum"), "workload must be one of ['small_cnn'"),
+        (lambda c: c["design"].update(kind="latin_hypercube"), "a latin_hypercube design needs points, got None"),
+        (lambda c: c["design"].update(points=9), "a randomised_blocks design does not take points, got 9"),
+        (lambda c: c.pop("question"), "x.yaml: question must be given, got nothing; add it"),
+        (lambda c: c["design"].update(seed="x"), "x.yaml: design.seed: "),
+        (lambda c: c.update(name="../up"), "x.yaml: name: "),
+        (lambda c: c.update(graph="../../etc/passwd"), "x.yaml: graph: "),
+        (lambda c: c["factors"].append(dict(c["factors"][0])), "names must be unique, got 'seed' twice"),
+        (lambda c: c["factors"][0].update(assignment="crossed"), "randomised_blocks needs a blocked factor"),
+        (lambda c: c["indicators"][0].update(below=0.1), "exactly one of above and below"),
+        (lambda c: c["factors"][2].pop("otherwise"), "applies_when and otherwise go together"),
+        (lambda c: c["factors"][3].update(balanced_within=["seed"]), "must refer to a crossed factor, got 'seed'; fix factor 'batch_size'"),
+        (lambda c: c["factors"][0].update(assignment="fixed"), "a fixed factor has one level, got 6"),
+        (lambda c: c["factors"][0].update(name="hardware_class"), "hardware classes go into hardware_classes"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_remedy(content: Content, change: Callable[[Content], object], expected: str) -> None:
+    change(content)
+    with pytest.raises(SpecError) as error:
+        parse_study(content, source="x.yaml")
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_studies_are_frozen_and_their_hash_is_their_content(content: Content) -> None:
+    study = parse_study(content, "x.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        study.title = "other"  # type: ignore[misc]
+    assert parse_study(copy.deepcopy(content), "x.yaml").spec_id == study.spec_id
+    content["design"]["seed"] += 1
+    assert parse_study(content, "x.yaml").spec_id != study.spec_id
+
+
+def test_a_broken_user_study_harms_no_other(home: Settings, content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = home.home / "mine"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**content, "name": "mine"}))
+    (folder / "broken.yaml").write_text("name: [")
+    monkeypatch.setenv("TRIALHOUSE_STUDIES_DIR", str(folder))
+    get_settings.cache_clear()
+    assert {"mine", "broken", "pruning_digits"} <= set(study_files())
+    assert load_study("mine").name == "mine"
+    with pytest.raises(SpecError, match=r"broken\.yaml must be valid YAML") as error:
+        load_study("broken")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_study_names_the_known_ones(home: Settings) -> None:
+    with pytest.raises(SpecError, match=r"study must be one of \[.*'pruning_digits'.*\], got 'prunning'"):
+        load_study("prunning")
+
+
+def test_the_form_can_shrink_a_study_but_not_break_it(content: Content) -> None:
+    study = parse_study(content, "x.yaml")
+    smaller = study.with_overrides(blocks=2, hardware_classes=["laptop"])
+    assert smaller.factor("seed").levels == (0, 1)
+    assert smaller.hardware_classes == ("laptop",)
+    assert study.with_overrides().spec_id == study.spec_id
+    with pytest.raises(SpecError, match=r"blocks must be in \[1, 6\], got 7"):
+        study.with_overrides(blocks=7)
+    with pytest.raises(SpecError, match="hardware_classes must be among"):
+        study.with_overrides(hardware_classes=["mainframe"])
+
+
+def test_every_field_is_documented_in_the_schema() -> None:
+    schema = Study.model_json_schema(by_alias=True)
+    for name, part in {"Study": schema, **schema["$defs"]}.items():
+        for field, definition in part.get("properties", {}).items():
+            assert definition.get("description"), f"{name}.{field} has no description"
+    assert "from" in schema["$defs"]["Contrast"]["properties"]
+    assert Estimand.model_fields["adjustment"].default == "auto"
