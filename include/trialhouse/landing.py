@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trialhouse.errors import LandingError
 from trialhouse.identity import is_id
 from trialhouse.raw_tables import RAW_TABLES, SCHEMA_VERSION
+from trialhouse.sealing import SEAL_KEY, UNSEALED, seal
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,6 +66,7 @@ class LandingZone:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             _write_parquet(table, columns, rows, temporary)
+            seal(temporary)
             _sync(temporary)
             os.link(temporary, path)  # unlike a rename, this fails where another process was first
         except FileExistsError as error:
@@ -135,7 +137,7 @@ def _write_parquet(table: str, columns: Mapping[str, str], rows: Sequence[Mappin
             connection.execute(f"INSERT INTO landed VALUES {marks}", [row.get(name) for row in some for name in columns])
     except (duckdb.ConstraintException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
         raise LandingError(f"rows must fit raw table {table}", str(error).splitlines()[0], "fix the value") from error
-    metadata = f"{{trialhouse_schema_version: '{SCHEMA_VERSION}', trialhouse_table: '{table}'}}"
+    metadata = f"{{trialhouse_schema_version: '{SCHEMA_VERSION}', trialhouse_table: '{table}', {SEAL_KEY}: '{UNSEALED}'}}"
     target = str(path).replace("'", "''")
     connection.execute(f"COPY landed TO '{target}' (FORMAT parquet, KV_METADATA {metadata})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Settings(BaseSettings):
     hardware_file: Path | None = Field(None, description="A YAML of hardware classes in place of the shipped one.")
     airflow_port: int = Field(8080, ge=1, le=65535, description="Port of the Airflow UI, on loopback.")
     workers: int = Field(0, ge=0, description="Trial processes at once; 0 means one per usable CPU.")
+
+    @property
+    def trial_workers(self) -> int:
+        """Trial processes at once on this machine."""
+        return self.workers or usable_cpus()
 
     @property
     def landing_dir(self) -> Path:
@@ -95,3 +101,13 @@ def get_settings() -> Settings:
         name = f"TRIALHOUSE_{'_'.join(str(part) for part in first['loc']).upper()}"
         raise SettingsError(f"{name}: {first['msg']}", repr(first["input"]), "correct or unset the variable") from error
     return settings.model_copy(update={name: value.expanduser().absolute() for name, value in settings if isinstance(value, Path)})
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def inherited_environment() -> dict[str, str]:
+    """A copy of this process's environment, for the processes that it starts."""
+    return dict(os.environ)

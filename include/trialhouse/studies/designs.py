@@ -105,6 +105,11 @@ def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, 
     return [replace(ordered[index], position=position) for position, index in enumerate(rng.permutation(len(ordered)).tolist())]
 
 
+def cells_per_class(study: Study) -> int:
+    """How many combinations a design measures in each hardware class; a few of them may be the same trial."""
+    return sum(1 for _ in _cells(study, np.random.default_rng(study.design.seed))) // len(study.hardware_classes)
+
+
 def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
     crossed = [factor for factor in study.factors if factor.assignment == "crossed"]
     fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}

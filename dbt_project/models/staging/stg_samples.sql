@@ -1,0 +1,1 @@
+{{ of_last_attempt('samples') }}

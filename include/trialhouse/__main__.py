@@ -1,0 +1,177 @@
+"""The command line: `trialhouse` or `python -m trialhouse`. Every command is a function of the domain, called once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trialhouse.errors import TrialhouseError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A warehouse of deep-learning trials.")
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name (see `trialhouse studies`).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def studies(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a study.")] = False, as_json: AsJson = False
+) -> None:
+    """List the studies, and what is wrong with those that cannot be read."""
+    from trialhouse.studies.catalogue import load_study, study_files
+    from trialhouse.studies.spec import Study
+
+    if schema:
+        _print_json(Study.model_json_schema(by_alias=True))
+        return
+    found = []
+    for name, path in study_files().items():
+        try:
+            found.append({"study_name": name, "path": str(path), "title": load_study(name).title, "error": None})
+        except TrialhouseError as error:
+            found.append({"study_name": name, "path": str(path), "title": None, "error": str(error)})
+    if as_json:
+        _print_json(found)
+    for item in [] if as_json else found:
+        typer.echo(f"{item['study_name']:<28} {item['title'] or 'cannot be read: ' + str(item['error'])}")
+
+
+@app.command()
+def design(study: StudyName, as_json: AsJson = False) -> None:
+    """Print the trials that a study would run, without running any."""
+    from trialhouse.registration import plan
+    from trialhouse.studies.catalogue import load_study
+
+    planned = plan(load_study(study))
+    rows = [
+        {"position": t.position, "trial_id": t.trial_id, "hardware_class": t.hardware_class, "block": t.block, **t.factors}
+        for t in planned.trials
+    ]
+    if as_json:
+        _print_json({"study_id": planned.study_id, "trials": rows})
+        return
+    weights = len({trial.weights_id for trial in planned.trials})
+    typer.echo(f"{planned.study.title}\n{planned.study_id}: {len(rows)} trials of {weights} networks\n")
+    _print_table(rows)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    blocks: Annotated[int | None, typer.Option(help="Only the first so many blocks.")] = None,
+    rerun: Annotated[bool, typer.Option(help="Run landed trials again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study through Airflow (started where it is not up) and print the answer."""
+    from rich.console import Console
+
+    from trialhouse.orchestration.running import run_study, show
+
+    console = Console(stderr=as_json)
+    outcome = run_study(study, {"rerun": rerun, **({} if blocks is None else {"blocks": blocks})}, console)
+    if as_json:
+        _print_json({"state": outcome.state, "report": str(outcome.report), **(outcome.answer.to_dict() if outcome.answer else {})})
+    else:
+        show(outcome, console)
+    if outcome.state != "success":
+        raise typer.Exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Start Airflow on loopback and stay until Ctrl-C."""
+    from rich.console import Console
+
+    from trialhouse.orchestration.running import stay_up
+
+    stay_up(Console())
+
+
+@app.command()
+def docs() -> None:
+    """Write the dbt docs (lineage, columns, tests) as one offline page."""
+    from trialhouse.settings import get_settings
+    from trialhouse.warehouse.loader import load_landed
+    from trialhouse.warehouse.models import build_models, write_docs
+
+    load_landed(get_settings())
+    build_models(line=_quiet)
+    typer.echo(f"dbt docs: {write_docs(line=_quiet)}")
+
+
+@app.command()
+def estimate(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study whose trials are in the warehouse.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Or any CSV or Parquet file.")] = None,
+    treatment: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
+    graph: Annotated[Path | None, typer.Option(help="Causal graph of the table: DOT, GML or YAML.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate effects and try to refute them: of a study, or of a table with a graph."""
+    from trialhouse.estimation import effects_of_study, effects_of_table
+
+    if (study is None) == (table is None):
+        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", "see `trialhouse estimate --help`")
+    if study is not None:
+        result = effects_of_study(study)
+    elif table is None or treatment is None or outcome is None or graph is None:
+        raise TrialhouseError("--table goes with --treatment, --outcome and --graph", remedy="see `trialhouse estimate --help`")
+    else:
+        result = effects_of_table(table, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_table(result["estimates"])
+        typer.echo(f"verdict: {result['verdict']}\n" + "\n".join(f"- {reason}" for reason in result["reasons"]))
+
+
+@app.command()
+def query(sql: Annotated[str, typer.Argument(help="SQL for the published warehouse.")], as_json: AsJson = False) -> None:
+    """Query the published warehouse, also while a study is running."""
+    from trialhouse.settings import get_settings
+    from trialhouse.warehouse.read import query as run_query
+
+    rows = run_query(sql, get_settings())
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
+
+
+def _quiet(line: str) -> None:
+    """Keep dbt's lines out of the terminal; its log has them."""
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else ["no rows"]), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one line on stderr and exit status 2."""
+    try:
+        app()
+    except TrialhouseError as error:
+        typer.echo(f"trialhouse: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""One causal question, answered: DoWhy's four steps in order, for each of its contrasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trialhouse.causal.identify import Identification, identify, in_words, rules_broken
+from trialhouse.causal.inference import Inference
+from trialhouse.causal.model import Assignment, CausalGraph, causal_model
+from trialhouse.causal.results import Contrast, Results, add_rows
+from trialhouse.causal.sample import Sample, Survival, arms_of, label, make_sample, surviving
+from trialhouse.causal.verdict import Check, decide
+
+FEW_UNITS = 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two levels of a question's treatment.
+
+    Parameters
+    ----------
+    control, level
+        The two levels.
+    methods
+        Recipes to estimate it with.
+    is_primary
+        Whether the primary recipe's row is an answer.
+    is_refuted
+        Whether refuters attack it.
+    only
+        Column -> value that the treated arm is restricted to.
+    """
+
+    control: Any
+    level: Any
+    methods: tuple[str, ...]
+    is_primary: bool = False
+    is_refuted: bool = False
+    only: tuple[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, of which rows, on which assumptions. Plain data, so that it can go to another process.
+
+    Parameters
+    ----------
+    study_id, name
+        The study and its estimand.
+    frame
+        The rows of the subgroup, one per trial.
+    treatment, outcome
+        Columns; the outcome may be missing where a trial did not finish.
+    comparisons
+        Pairs of levels.
+    graph, assignment
+        What causes what, and how the treatment came about.
+    adjustment, precision
+        See `identify`.
+    categorical
+        Columns that are categories though they may be numbers.
+    cluster
+        Column of the repeated units.
+    strata
+        Other assigned factors, among whose combinations those are chosen in which both arms survive.
+    lost_for
+        Words of `status` that the treatment can cause.
+    refuters, simulations, seed
+        Of the attempts to refute.
+    left_out
+        Columns that might be common causes although the graph leaves them out.
+    ids
+        Columns that tell rows apart, for the hash of the data.
+    subgroup_column, subgroup
+        Which rows these are.
+    is_quantity
+        Whether the treatment enters as a quantity with a slope instead of as two arms.
+    averaged_over, meaning, caveats
+        For the words of the answer.
+    """
+
+    study_id: str
+    name: str
+    frame: pd.DataFrame
+    treatment: str
+    outcome: str
+    comparisons: tuple[Comparison, ...]
+    graph: CausalGraph
+    assignment: Assignment
+    adjustment: tuple[str, ...] | str = "auto"
+    precision: tuple[str, ...] | str = ()
+    categorical: tuple[str, ...] = ()
+    cluster: str | None = None
+    strata: tuple[str, ...] = ()
+    lost_for: tuple[str, ...] = ()
+    refuters: tuple[str, ...] = ()
+    simulations: int = 100
+    seed: int = 0
+    left_out: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    subgroup_column: str | None = None
+    subgroup: str | None = None
+    is_quantity: bool = False
+    averaged_over: tuple[str, ...] = ()
+    meaning: str | None = None
+    caveats: tuple[str, ...] = ()
+
+
+def answer(question: Question, at: datetime) -> Results:
+    """Model, identify, estimate and refute; one row per comparison and recipe.
+
+    Raises
+    ------
+    EstimationError
+        If the graph does not name the treatment or the outcome, or draws no path between them.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    results = Results()
+    with threadpool_limits(1), _quiet():  # one thread: the same bits whatever runs beside
+        graph = question.graph
+        model = causal_model(question.frame, graph, question.treatment, question.outcome)
+        identification = identify(
+            model,
+            graph,
+            treatment=question.treatment,
+            outcome=question.outcome,
+            adjustment=question.adjustment,
+            precision=question.precision,
+        )
+        for comparison in question.comparisons:
+            _compare(question, comparison, identification, results, at)
+    return results
+
+
+def _compare(question: Question, comparison: Comparison, identification: Identification, results: Results, at: datetime) -> None:
+    from trialhouse.causal import refute
+    from trialhouse.causal.estimate import PRIMARY_METHOD, Estimate, estimate
+
+    arms, span = _arms(question, comparison)
+    frame = question.frame[arms.notna()]
+    arms = arms[arms.notna()]
+    # A quantity has no arms: rows without an outcome are refused before it comes to this.
+    survival = (
+        Survival(frame.index, (len(frame), 0), (0, 0), 0, None)
+        if question.is_quantity
+        else surviving(frame, arms, question.outcome, question.strata, question.lost_for)
+    )
+    contrast = _contrast(question, comparison)
+    kept, finished = frame.loc[survival.rows], frame[frame[question.outcome].notna()]
+    is_random = question.assignment == "randomised"
+    seed = refute.seed_of(question.seed, contrast)
+    estimates: dict[str, Estimate] = {}
+    samples: dict[str, Sample] = {}
+    for method in comparison.methods:
+        rows = finished if method == "naive" and survival.stratum is not None else kept
+        covariates = () if method == "naive" else identification.columns
+        samples[method] = make_sample(
+            rows,
+            treatment=question.treatment,
+            outcome=question.outcome,
+            arms=arms,
+            covariates=covariates,
+            categorical=question.categorical,
+            cluster=question.cluster,
+            is_binary=not question.is_quantity,
+        )
+        if len(rows) > 0 and np.ptp(samples[method].arms) > 0:
+            estimates[method] = estimate(samples[method], identification, method, span=span, seed=seed)
+    plain = _unadjusted(question, identification)
+    for method in comparison.methods:
+        sample, found = samples[method], estimates.get(method)
+        adjusting = plain if method == "naive" else identification
+        checks = [*_missing(survival, question.outcome, found), refute.graph_rules(adjusting)]
+        if method == "naive" and survival.stratum is not None:
+            checks.append(_survivors(survival))
+        if found is not None:
+            checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
+            checks += _attacks(question, comparison, method, sample, estimates, is_random, seed)
+        inference = found.inference if found else Inference(math.nan)
+        is_attacked = comparison.is_refuted and method == PRIMARY_METHOD
+        told = _caveats(question, adjusting, survival, sample, found, is_naive=method == "naive", is_attacked=is_attacked)
+        verdict = decide(checks, told, is_random=is_random)
+        add_rows(
+            results,
+            contrast,
+            method=method,
+            is_primary=comparison.is_primary and method == PRIMARY_METHOD,
+            inference=inference,
+            verdict=verdict,
+            adjustment=list(adjusting.columns),
+            expression=_expression(question, comparison, adjusting),
+            trials=len(sample.arms),
+            stratum=survival.stratum if method != "naive" else None,
+            data_id=sample.data_id(question.ids),
+            at=at,
+        )
+
+
+def _attacks(
+    question: Question, comparison: Comparison, method: str, sample: Sample, estimates: Mapping[str, Any], is_random: bool, seed: int
+) -> Iterator[Check]:
+    from trialhouse.causal import refute
+    from trialhouse.causal.estimate import PRIMARY_METHOD
+    from trialhouse.causal.sensitivity import sensitivity
+
+    found = estimates[method]
+    if method == "naive":
+        return
+    if {"adjusted_linear", "double_ml"} <= set(estimates):
+        yield refute.recipe_agreement(estimates["adjusted_linear"], estimates["double_ml"])
+    if method == PRIMARY_METHOD:
+        yield refute.repeated_units(sample, found, question.cluster, question.ids)
+    if "left_out_columns" in question.refuters:
+        candidates = [column for column in question.left_out if column not in sample.covariates]
+        yield refute.left_out_columns(sample, candidates, is_random=is_random)
+    if not comparison.is_refuted or method != PRIMARY_METHOD:
+        return
+    for name in refute.STOCK_REFUTERS:
+        if name in question.refuters:
+            yield refute.stock_refuter(name, sample, found, question.simulations, refute.seed_of(seed, name))
+    if "sensitivity" in question.refuters:
+        yield sensitivity(sample, found.inference, is_random=is_random)
+
+
+def _arms(question: Question, comparison: Comparison) -> tuple[pd.Series[Any], float]:
+    column = question.frame[question.treatment]
+    if question.is_quantity:
+        return column.astype(float), float(comparison.level) - float(comparison.control)
+    arms = arms_of(column, comparison.control, comparison.level)
+    if comparison.only is not None:
+        name, value = comparison.only
+        arms = arms.mask((arms == 1) & (question.frame[name].astype(str) != str(value)))
+    return arms, 1.0
+
+
+def _contrast(question: Question, comparison: Comparison) -> Contrast:
+    columns = [question.subgroup_column] if question.subgroup_column else []
+    values = [question.subgroup] if question.subgroup_column else []
+    if comparison.only is not None:
+        columns.append(comparison.only[0])
+        values.append(label(comparison.only[1]))
+    return Contrast(
+        study_id=question.study_id,
+        estimand=question.name,
+        treatment=question.treatment,
+        outcome=question.outcome,
+        control=label(comparison.control),
+        level=label(comparison.level),
+        subgroup_column=", ".join(map(str, columns)) or None,
+        subgroup=", ".join(map(str, values)) or None,
+    )
+
+
+def _expression(question: Question, comparison: Comparison, identification: Identification) -> str:
+    level = label(comparison.level)
+    if comparison.only is not None:
+        level += f", {comparison.only[0]} = {label(comparison.only[1])}"
+    return in_words(
+        identification,
+        treatment=question.treatment,
+        outcome=question.outcome,
+        control=label(comparison.control),
+        level=level,
+        assignment=question.assignment,
+        is_binary=not question.is_quantity,
+        within=f"{question.subgroup_column} = {question.subgroup}" if question.subgroup_column else None,
+        averaged_over=question.averaged_over if comparison.only is None else (),
+        meaning=question.meaning,
+    )
+
+
+def _missing(survival: Survival, outcome: str, found: Any) -> Iterator[Check]:
+    if found is None:
+        reason = f"No estimate: there are no two arms with {outcome} to compare"
+        if survival.stratum is not None:
+            lost, assigned = survival.lost, survival.assigned
+            reason = (
+                "No estimate: in no stratum did every trial of both arms finish"
+                f" ({lost[0]} of {assigned[0]} control and {lost[1]} of {assigned[1]} treated trials did not)"
+            )
+        yield Check("estimable", "failed", f"{reason}.", consequence="withheld")
+    elif found.inference.note is not None:
+        yield Check("estimable", "failed", f"No interval: {found.inference.note}.", consequence="withheld")
+
+
+def _survivors(survival: Survival) -> Check:
+    lost, assigned = survival.lost, survival.assigned
+    reason = (
+        f"Compares survivors only: {lost[0]} of {assigned[0]} control and {lost[1]} of {assigned[1]} treated trials did not finish,"
+        " so the arms are no longer alike."
+    )
+    return Check("survivorship", "failed", reason, consequence="withheld")
+
+
+def _unadjusted(question: Question, identification: Identification) -> Identification:
+    """The same question for the plain contrast, which adjusts for nothing."""
+    broken = rules_broken(question.graph, question.treatment, question.outcome, ())
+    return replace(identification, adjustment=(), precision=(), violations=broken)
+
+
+def _caveats(
+    question: Question,
+    identification: Identification,
+    survival: Survival,
+    sample: Sample,
+    found: Any,
+    *,
+    is_naive: bool,
+    is_attacked: bool,
+) -> list[str]:
+    told = list(question.caveats)
+    told += identification.notes
+    if survival.sentence and not is_naive:
+        told.append(survival.sentence)
+    if survival.left_out:
+        told.append(f"{survival.left_out} trials that crashed, or have no {question.outcome} for another reason, are left out")
+    if found is not None:
+        told += found.caveats
+        told += _precision_caveats(question, sample, found.inference)
+    if question.assignment == "observational":
+        told.append("conditional on the graph and on the model's adequacy: the treatment was not assigned")
+    if not is_attacked:
+        told.append("exploratory: only the checks that always run were applied")
+    return told
+
+
+def _precision_caveats(question: Question, sample: Sample, inference: Inference) -> Iterator[str]:
+    from scipy.stats import t as student
+
+    if inference.clusters is not None and inference.clusters < FEW_UNITS:
+        shared = ""
+        if "weights_id" in sample.frame:
+            weights = sample.frame["weights_id"].nunique()
+            if weights < len(sample.frame):
+                shared = f"; {len(sample.frame)} trials share {weights} sets of weights"
+        yield f"small sample: {inference.clusters} repeated units ({question.cluster}){shared}"
+    elif inference.clusters is None and len(sample.arms) < 2 * FEW_UNITS:
+        yield f"small sample: {len(sample.arms)} trials"
+    freedom, error = inference.degrees_of_freedom, inference.standard_error
+    if inference.p_value >= 0.05 and freedom > 0 and error > 0:
+        detectable = float(student.ppf(0.975, freedom) + student.ppf(0.8, freedom)) * error
+        yield f"low power: an effect of less than {detectable:.3g} would be missed in more than one of five such studies"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep DoWhy from telling what the rows say already."""
+    import logging
+    import warnings
+
+    logger = logging.getLogger("dowhy")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def answer_all(questions: Sequence[Question], at: datetime, workers: int = 1) -> Results:
+    """All questions' rows in order; with several workers, in as many processes, with the same bits."""
+    results = Results()
+    if workers > 1 and len(questions) > 1:
+        from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+        parts = Parallel(n_jobs=min(workers, len(questions)), batch_size=1)(delayed(answer)(question, at) for question in questions)
+    else:
+        parts = [answer(question, at) for question in questions]
+    for part in parts:
+        results.extend(part)
+    return results

@@ -1,0 +1,292 @@
+"""Step 4, refute: DoWhy's refuters, because people expect them, and checks that can fail.
+
+DoWhy's random common cause, data subset and permuted placebo test hardly ever reject, whatever is wrong (their power
+against an omitted confounder, a mediator as control, pseudo-replication or outliers is 0% in simulations). What decides
+are the rules of the graph, overlap, agreement of two recipes, the repeated units and the columns that the graph leaves out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from trialhouse.causal.identify import Identification
+from trialhouse.causal.inference import Array, least_squares, partial_r2
+from trialhouse.causal.sample import Sample, encode, is_number, label
+from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict, holm
+from trialhouse.errors import EstimationError
+
+if TYPE_CHECKING:  # it imports DoWhy
+    from trialhouse.causal.estimate import Estimate
+
+STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo")
+REFUTERS = (*STOCK_REFUTERS, "left_out_columns", "sensitivity")
+
+MIN_SIMULATIONS = 100
+"""Below, DoWhy's p-values are one-sided normal approximations."""
+MIN_UNIQUE_SHARE = 0.9
+MIN_OVERLAP = 0.9
+PROPENSITY_LIMITS = (0.02, 0.98)
+MAX_TREATMENT_R2 = 0.9
+MAX_ERROR_RATIO = 1.5
+MAX_DISAGREEMENT = 2.0
+"""Standard errors."""
+
+
+def check_refuters(names: Sequence[str]) -> None:
+    """Raise an `EstimationError` unless all these refuters are known."""
+    for name in names:
+        if name not in REFUTERS:
+            raise EstimationError(f"a refuter must be one of {list(REFUTERS)}", repr(name), "fix refuters")
+
+
+def graph_rules(identification: Identification) -> Check:
+    """Whether what is adjusted for keeps the rules of the graph, and the graph identifies the effect at all."""
+    if identification.violations:
+        return Check("graph_rules", "failed", f"{'; '.join(identification.violations)}.", has_power=True)
+    if not identification.is_identified:
+        hidden = ", ".join(identification.unobserved)
+        reason = f"Not identified: no observed columns close every path that is not the effect (unobserved: {hidden})."
+        return Check("graph_rules", "failed", reason, consequence="withheld", has_power=True)
+    adjusted = ", ".join(identification.columns) or "nothing"
+    reason = f"Adjusting for {adjusted} keeps the rules of the graph: no effect of the treatment, no open path."
+    return Check("graph_rules", "passed", reason)
+
+
+def overlap(sample: Sample, needed: Sequence[str], *, is_random: bool, seed: int) -> Check:
+    """Whether units of every kind could have been in either arm, given what identification adjusts for."""
+    name = "overlap"
+    if sample.is_binary:
+        sizes = [int((sample.arms == arm).sum()) for arm in (0, 1)]
+        if min(sizes) < 2:
+            reason = f"An arm has fewer than two trials (control {sizes[0]}, treated {sizes[1]})."
+            return Check(name, "failed", reason, float(min(sizes)), consequence="withheld")
+    columns = [name for covariate in needed for name in sample.columns_of(covariate)]
+    if not columns:
+        sizes_text = f" ({sizes[0]} control, {sizes[1]} treated trials)" if sample.is_binary else ""
+        reason = "Assigned by the design: every trial could have been in either arm" if is_random else "Nothing is adjusted for"
+        return Check(name, "passed", f"{reason}{sizes_text}.", 1.0, consequence="withheld")
+    covariates = sample.encoded[columns].to_numpy(dtype=float)
+    explained = partial_r2(covariates, sample.arms, np.empty((len(sample.arms), 0)))
+    if explained > 1 - 1e-9:
+        reason = f"{', '.join(needed)} determine {sample.treatment}: no two trials alike in them differ in it."
+        return Check(name, "failed", reason, 0.0, consequence="withheld")
+    if not sample.is_binary:
+        predicted = _out_of_fold_r2(covariates, sample, seed)
+        reason = (
+            f"{', '.join(needed)} predict {max(predicted, 0):.0%} of the variance of {sample.treatment} (at most {MAX_TREATMENT_R2:.0%})."
+        )
+        return Check(name, _word(predicted <= MAX_TREATMENT_R2), reason, predicted, consequence="withheld")
+    low, high = PROPENSITY_LIMITS
+    propensity = _propensity(covariates, sample.arms)
+    share = float(((propensity > low) & (propensity < high)).mean())
+    reason = f"{share:.0%} of the trials could have been in either arm (propensity within {low}-{high}; needed: {MIN_OVERLAP:.0%})."
+    return Check(name, _word(share >= MIN_OVERLAP), reason, share, consequence="withheld")
+
+
+def recipe_agreement(primary: Estimate, second: Estimate) -> Check:
+    """Whether two recipes that ought to agree do so within two standard errors (the larger one)."""
+    errors = [found.inference.standard_error for found in (primary, second)]
+    difference = abs(primary.inference.estimate - second.inference.estimate)
+    if math.isnan(difference) or all(math.isnan(error) for error in errors):
+        reason = "There is no sampling error to compare the recipes with."
+        return Check("recipe_agreement", "not_applicable", reason, consequence="withheld")
+    error = float(np.nanmax(errors))
+    ratio = round(difference / error, 6) if error > 0 else 0.0
+    reason = f"{primary.method} and {second.method} differ by {ratio:.2g} standard errors (limit {MAX_DISAGREEMENT:g})."
+    return Check("recipe_agreement", _word(ratio <= MAX_DISAGREEMENT), reason, ratio, consequence="withheld")
+
+
+def repeated_units(sample: Sample, primary: Estimate, cluster: str | None, ids: Sequence[str] = ()) -> Check:
+    """Whether rows that are no independent trials are taken for such (pseudo-replication)."""
+    name = "repeated_units"
+    if sample.clusters is not None:
+        inference = primary.inference
+        ratio = inference.standard_error / inference.unclustered_error if inference.unclustered_error > 0 else math.nan
+        found = f"; their error is {ratio:.2g} times that of independent rows" if not math.isnan(ratio) else ""
+        reason = f"Errors are those of {inference.clusters} repeated units ({cluster}){found}."
+        return Check(name, "passed", reason, None if math.isnan(ratio) else ratio, has_power=True)
+    candidates = list(_units(sample, ids))
+    if not candidates:
+        return Check(name, "not_applicable", "No column groups the rows into units that share a treatment; rows are taken as independent.")
+    worst, ratio, groups = "", 0.0, 0
+    for column, codes in candidates:
+        clustered = least_squares(sample.arms, sample.values, sample.matrix, codes)
+        here = clustered.standard_error / clustered.unclustered_error if clustered.unclustered_error > 0 else math.nan
+        if here > ratio:
+            worst, ratio, groups = column, here, int(codes.max()) + 1
+    if ratio > MAX_ERROR_RATIO:
+        reason = (
+            f"{len(sample.arms)} rows are not independent trials: all rows of a {worst} share their treatment, and the error of"
+            f" {groups} such units is {ratio:.2g} times the one reported; give {worst} as the cluster."
+        )
+        return Check(name, "failed", reason, ratio, has_power=True)
+    tried = ", ".join(column for column, _ in candidates)
+    reason = f"Rows that share {tried} do not go together: clustered errors are at most {ratio:.2g} times as large."
+    return Check(name, "passed", reason, ratio, has_power=True)
+
+
+def left_out_columns(sample: Sample, candidates: Sequence[str], *, is_random: bool) -> Check:
+    """Whether a measured column that the graph leaves out goes with both treatment and outcome.
+
+    For each column: its association with the treatment given the covariates, and with the outcome given treatment and
+    covariates. The larger p-value counts (both must hold), Holm-corrected over the columns.
+    """
+    name = "left_out_columns"
+    found: dict[str, float] = {}
+    for column in candidates:
+        levels = sample.frame[column]
+        if levels.isna().any() or levels.nunique() < 2 or (not is_number(levels) and levels.nunique() > len(levels) / 4):
+            continue
+        columns = encode(sample.frame, [column]).to_numpy(dtype=float)
+        p_values = _both_associations(columns, sample)
+        if p_values is not None:
+            found[column] = p_values
+    if not found:
+        return Check(name, "not_applicable", "No measured column that could be a common cause is left out of the graph.")
+    adjusted = dict(zip(found, holm(list(found.values())), strict=True))
+    guilty = [column for column, p_value in adjusted.items() if p_value < ALPHA]
+    p_value = min(adjusted.values())
+    both = f"with both {sample.treatment} and {sample.outcome}"
+    if guilty:
+        chance = " (the treatment was assigned by the design, so look for a fault in carrying it out)" if is_random else ""
+        reason = f"The graph leaves out {', '.join(guilty)}, which goes {both}: draw it, as a cause or as an effect{chance}"
+    else:
+        reason = f"Of the measured columns that the graph leaves out ({', '.join(found)}), none goes {both}."
+    return Check(name, "passed", reason, float(len(guilty)), p_value, is_test=True, has_power=True)
+
+
+def stock_refuter(name: str, sample: Sample, primary: Estimate, simulations: int, seed: int) -> Check:
+    """One of DoWhy's refuters, run by DoWhy.
+
+    Its own seeds are broken (an integer repeats one simulation, several jobs collapse to a handful), so the simulations
+    run one after the other on NumPy's global state, which is put back afterwards.
+    """
+    from dowhy.causal_refuters import refute_data_subset, refute_placebo_treatment, refute_random_common_cause
+
+    found = primary.dowhy_estimate
+    estimator = found.estimator
+    if math.isnan(found.value):
+        return Check(name, "not_applicable", "There is no estimate to refute.", consequence="none")
+    refuters: dict[str, Callable[..., object]] = {
+        "random_common_cause": refute_random_common_cause,
+        "data_subset": refute_data_subset,
+        "permuted_placebo": refute_placebo_treatment,
+    }
+    special: dict[str, object] = {"treatment_names": [sample.treatment], "placebo_type": _permute()} if name == "permuted_placebo" else {}
+    estimator.draws.clear()
+    with numpy_seed(seed):
+        refutation = refuters[name](
+            data=sample.numbers, target_estimand=found.target_estimand, estimate=found, num_simulations=simulations, n_jobs=1, **special
+        )
+    unique = len(estimator.draws)
+    p_value = round(float(refutation.refutation_result["p_value"]), 12)  # type: ignore[attr-defined]
+    mean = float(refutation.new_effect)  # type: ignore[attr-defined]
+    did = {
+        "random_common_cause": "A random common cause moves the estimate from {0} to {1} on average",
+        "data_subset": "On random subsets of 80% the estimate is {1} on average, against {0}",
+        "permuted_placebo": "With the treatment shuffled the estimate is {1} on average, against {0}",
+    }[name].format(_short(found.value), _short(mean))
+    sentence = f"{did}: p = {p_value:.2g}, {simulations} simulations"
+    if simulations < MIN_SIMULATIONS or unique < MIN_UNIQUE_SHARE * simulations:
+        reason = f"{sentence}, {unique} of them different: too few to tell (at least {MIN_SIMULATIONS} are needed)."
+        return Check(name, "inconclusive", reason, mean, p_value, simulations, consequence="withheld")
+    return Check(name, "passed", f"{sentence}.", mean, p_value, simulations, is_test=True)
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that depends on all the parts and on nothing else: the same in every process."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """Seed NumPy's global state within the block and put it back."""
+    state = np.random.get_state()  # DoWhy draws from it
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def _word(is_good: bool) -> CheckVerdict:
+    return "passed" if is_good else "failed"
+
+
+def _permute() -> object:
+    from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType
+
+    return PlaceboType.PERMUTE
+
+
+def _short(value: float) -> str:
+    return label(float(f"{value:.3g}"))
+
+
+def _propensity(covariates: Array, arms: Array) -> Array:
+    from sklearn.linear_model import LogisticRegression
+
+    spread = covariates.std(axis=0)
+    standard = (covariates - covariates.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    # The penalty is next to nothing: it only keeps separated data from going to infinity.
+    fitted = LogisticRegression(C=1e3, max_iter=1_000).fit(standard, arms)
+    result: Array = fitted.predict_proba(standard)[:, 1]
+    return result
+
+
+def _out_of_fold_r2(covariates: Array, sample: Sample, seed: int) -> float:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+
+    groups = sample.clusters
+    count = min(5, len(sample.arms) if groups is None else len(np.unique(groups)))
+    if count < 2:
+        return 0.0
+    state = seed % 2**32
+    folds = KFold(count, shuffle=True, random_state=state) if groups is None else GroupKFold(count, shuffle=True, random_state=state)
+    predicted = cross_val_predict(LinearRegression(), covariates, sample.arms, cv=folds, groups=groups)
+    centred = sample.arms - sample.arms.mean()
+    left = sample.arms - predicted
+    return 1 - float(left @ left) / float(centred @ centred)
+
+
+def _units(sample: Sample, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Columns that may name repeated units: several rows each, at least six of them, the treatment the same within each."""
+    known = {sample.treatment, sample.outcome, *sample.covariates}
+    for column in sample.frame.columns:
+        values = sample.frame[column]
+        if column in known or values.isna().any() or (pd.api.types.is_float_dtype(values) and column not in ids):
+            continue
+        codes = np.unique(values.astype(str), return_inverse=True)[1].astype(np.int64)
+        groups = int(codes.max()) + 1
+        if not 6 <= groups <= len(values) / 2:
+            continue
+        spread = pd.Series(sample.arms).groupby(codes).agg(np.ptp)
+        if (spread == 0).all():
+            yield str(column), codes
+
+
+def _both_associations(columns: Array, sample: Sample) -> float | None:
+    """p-value that one of the columns goes with treatment and outcome alike; None where covariates determine them."""
+    with_treatment = np.column_stack([sample.matrix, sample.arms])
+    pairs = []
+    for column in columns.T:
+        of_treatment = least_squares(column, sample.arms, sample.matrix, sample.clusters)
+        of_outcome = least_squares(column, sample.values, with_treatment, sample.clusters)
+        if not math.isnan(of_treatment.estimate) and not math.isnan(of_outcome.estimate):
+            pairs.append((_p(of_treatment.p_value), _p(of_outcome.p_value)))
+    if not pairs:
+        return None
+    smallest = [min(pair[side] for pair in pairs) for side in (0, 1)]
+    return min(1.0, len(pairs) * max(smallest))
+
+
+def _p(p_value: float) -> float:
+    return 1.0 if math.isnan(p_value) else p_value

@@ -1,0 +1,131 @@
+"""What the engine hands back: rows of the raw tables `estimates` and `refutations`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import trialhouse
+from trialhouse.causal.inference import Inference
+from trialhouse.causal.verdict import Verdict
+from trialhouse.identity import content_id
+
+
+@dataclass(frozen=True)
+class Results:
+    """Estimates and the attempts to refute them, as rows of the raw tables.
+
+    Parameters
+    ----------
+    estimates, refutations
+        One mapping per row, with the columns of `trialhouse.raw_tables.RAW_TABLES`.
+    """
+
+    estimates: list[dict[str, Any]] = field(default_factory=list)
+    refutations: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def primary(self) -> list[dict[str, Any]]:
+        """The estimates that answers rest on."""
+        return [row for row in self.estimates if row["is_primary"]]
+
+    def extend(self, other: Results) -> None:
+        """Append another's rows."""
+        self.estimates.extend(other.estimates)
+        self.refutations.extend(other.refutations)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Which number a row is: everything that names an estimate but the recipe."""
+
+    study_id: str
+    estimand: str
+    treatment: str
+    outcome: str
+    control: str
+    level: str
+    subgroup_column: str | None = None
+    subgroup: str | None = None
+
+
+def add_rows(
+    results: Results,
+    contrast: Contrast,
+    *,
+    method: str,
+    is_primary: bool,
+    inference: Inference,
+    verdict: Verdict,
+    adjustment: list[str],
+    expression: str,
+    trials: int,
+    stratum: str | None,
+    data_id: str,
+    at: datetime,
+) -> None:
+    """Append the rows of one estimate and its checks."""
+    estimate_id = content_id(
+        "estimate",
+        {
+            "study_id": contrast.study_id,
+            "estimand": contrast.estimand,
+            "subgroup": [contrast.subgroup_column, contrast.subgroup],
+            "contrast": [contrast.control, contrast.level],
+            "method": method,
+            "data_id": data_id,
+            "code_version": trialhouse.__version__,
+        },
+    )
+    results.estimates.append(
+        {
+            "estimate_id": estimate_id,
+            "study_id": contrast.study_id,
+            "data_id": data_id,
+            "code_version": trialhouse.__version__,
+            "estimand": contrast.estimand,
+            "treatment": contrast.treatment,
+            "outcome": contrast.outcome,
+            "subgroup_column": contrast.subgroup_column,
+            "subgroup": contrast.subgroup,
+            "contrast_from": contrast.control,
+            "contrast_to": contrast.level,
+            "method": method,
+            "is_primary": is_primary,
+            "adjustment": json.dumps(adjustment),
+            "estimand_expression": expression,
+            "estimate": _or_none(inference.estimate),
+            "standard_error": _or_none(inference.standard_error),
+            "ci_low": _or_none(inference.ci_low),
+            "ci_high": _or_none(inference.ci_high),
+            "p_value": _or_none(inference.p_value),
+            "trials": trials,
+            "clusters": inference.clusters,
+            "stratum": stratum,
+            "verdict": verdict.word,
+            "reasons": json.dumps(verdict.reasons, ensure_ascii=False),
+            "caveats": json.dumps(verdict.caveats, ensure_ascii=False),
+            "estimated_at": at,
+        }
+    )
+    results.refutations.extend(
+        {
+            "estimate_id": estimate_id,
+            "study_id": contrast.study_id,
+            "refuter": check.name,
+            "verdict": check.verdict,
+            "reason": check.reason,
+            "statistic": _or_none(check.statistic),
+            "p_value": _or_none(check.p_value),
+            "simulations": check.simulations,
+            "refuted_at": at,
+        }
+        for check in verdict.checks
+    )
+
+
+def _or_none(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,117 @@
+"""How strong a common cause that nobody measured would have to be (Cinelli & Hazlett 2020)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from trialhouse.causal.inference import DETERMINED, Inference, partial_r2
+from trialhouse.causal.sample import Sample, label
+from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A hidden common cause as strong as an observed column.
+
+    Parameters
+    ----------
+    column
+        The observed column.
+    treatment_r2, outcome_r2
+        Shares of what the other columns leave of treatment and outcome that it would explain.
+    bias
+        By how much it would move the estimate, in units of the outcome (never negative).
+    """
+
+    column: str
+    treatment_r2: float
+    outcome_r2: float
+    bias: float
+
+
+def robustness_value(partial: float) -> float:
+    """The share of the rest of both treatment and outcome that a hidden common cause must explain to bring the effect to 0.
+
+    Parameters
+    ----------
+    partial
+        Partial R2 of the treatment with the outcome, in [0, 1].
+    """
+    if partial >= 1:
+        return 1.0
+    f2 = partial / (1 - partial)
+    return 0.5 * (math.sqrt(f2**2 + 4 * f2) - f2)
+
+
+def bias(treatment_r2: float, outcome_r2: float, error: float, degrees_of_freedom: int) -> float:
+    """Largest bias of a hidden common cause with these partial R2, from the classical error of the estimate.
+
+    Notes
+    -----
+    error * sqrt(df * R2_outcome * R2_treatment / (1 - R2_treatment)), equation 8 of Cinelli & Hazlett (2020).
+    """
+    if treatment_r2 >= 1:
+        return math.inf
+    return error * math.sqrt(degrees_of_freedom * outcome_r2 * treatment_r2 / (1 - treatment_r2))
+
+
+def _as_zero(value: float) -> float:
+    """Rounding errors of regressions that explain nothing."""
+    return 0.0 if value < DETERMINED else value
+
+
+def benchmarks(sample: Sample, inference: Inference) -> list[Benchmark]:
+    """What a hidden common cause as strong as each observed covariate would do, the worst first."""
+    partial, freedom = inference.partial_r2, inference.residual_degrees_of_freedom
+    if not 0 < partial < 1 or freedom < 1:
+        return []
+    classical = abs(inference.estimate) * math.sqrt((1 - partial) / partial / freedom)
+    everything = sample.matrix
+    found = []
+    for covariate in sample.covariates:
+        is_own = np.isin(sample.encoded.columns, sample.columns_of(covariate))
+        mine, others = everything[:, is_own], everything[:, ~is_own]
+        of_treatment = _as_zero(partial_r2(mine, sample.arms, others))
+        of_outcome = _as_zero(partial_r2(mine, sample.values, np.column_stack([others, sample.arms])))
+        # Strengths are relative to what the column itself leaves (their equation 14 with k = 1).
+        treatment_r2 = min(1.0, of_treatment / (1 - of_treatment)) if of_treatment < 1 else 1.0
+        outcome_r2 = _outcome_strength(of_treatment, of_outcome)
+        found.append(Benchmark(covariate, treatment_r2, outcome_r2, bias(treatment_r2, outcome_r2, classical, freedom)))
+    return sorted(found, key=lambda item: -item.bias)
+
+
+def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Check:
+    """The robustness value, beside what the strongest observed column would do. It never decides on its own."""
+    if math.isnan(inference.p_value) or not 0 < inference.partial_r2 <= 1:
+        return Check("sensitivity", "not_applicable", "The estimate has no sampling error to speak of.", consequence="none")
+    value = robustness_value(inference.partial_r2)
+    opening = (
+        f"A hidden common cause would have to explain {value:.0%} of what is left of both {sample.treatment} and {sample.outcome}"
+        " to bring the effect to 0"
+    )
+    strongest = next(iter(benchmarks(sample, inference)), None)
+    if strongest is not None:
+        opening += f"; one as strong as {strongest.column} would move it by {label(float(f'{strongest.bias:.3g}'))}"
+    closing = f". {sample.treatment} was assigned by the design, so nothing but chance can cause it." if is_random else "."
+    word: CheckVerdict = "passed"
+    if inference.p_value >= ALPHA:
+        word, opening = "inconclusive", f"{opening}; but the effect is not told from 0 to begin with"
+    elif strongest is None and not is_random:
+        word, opening = "inconclusive", f"{opening}; there is no observed column to compare that with"
+    elif strongest is not None and strongest.bias >= abs(inference.estimate):
+        word = "inconclusive"
+    return Check("sensitivity", word, opening + closing, value, consequence="none")
+
+
+def _outcome_strength(of_treatment: float, of_outcome: float) -> float:
+    """Partial R2 with the outcome of a hidden cause as strong as a column with these partial R2 (their equation 14)."""
+    if of_treatment >= 1 or of_outcome >= 1:
+        return 1.0
+    hidden = of_treatment**2 / (1 - of_treatment) ** 2  # its R2 with the column, given the treatment, for k = 1
+    if hidden >= 1:
+        return 1.0
+    eta = (1 + math.sqrt(hidden)) / math.sqrt(1 - hidden)
+    return min(1.0, eta**2 * of_outcome / (1 - of_outcome))

@@ -1,0 +1,226 @@
+"""From a study's trials to its estimates: every estimand, in every subgroup, as the spec registered it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from trialhouse.causal.model import CausalGraph, read_graph
+from trialhouse.causal.question import Comparison, Question, answer_all
+from trialhouse.causal.refute import check_refuters
+from trialhouse.causal.results import Results
+from trialhouse.causal.sample import label, require_columns
+from trialhouse.errors import EstimationError
+from trialhouse.studies.spec import Estimand, Factor, Indicator, Level, Study
+
+METHODS = ("naive", "adjusted_linear", "double_ml")
+
+LOST_FOR = ("out_of_memory", "diverged", "timed_out")
+"""What the treatment can do to a trial. A crash is taken for an accident, and such trials are left out singly."""
+
+_FINISHED_ONLY = ("accuracy", "peak_memory_bytes", "memory_utilisation", "load_ms", "warmup_ms")
+"""Only a finished trial has these (and latencies): what was measured before memory ran out stops at the class's limit."""
+
+_ENVIRONMENT = ("position", "slot_order", "host")
+"""Columns that treatments cannot cause, but that may go with outcomes."""
+
+_IDS = ("trial_id", "hardware_class")
+
+
+def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str], *, study_id: str, workers: int = 1) -> Results:
+    """Estimate and try to refute everything that a study registered.
+
+    Parameters
+    ----------
+    study
+        The spec.
+    trials
+        Its analysis view: one row per trial with `trial_id`, `weights_id`, `hardware_class`, `block`, `status`, one column
+        per factor and per outcome; an outcome is missing where the trial did not finish. Trials not yet measured are
+        left out.
+    graphs
+        File name -> text of each causal graph that the estimands use.
+    study_id
+        Of the registered version.
+    workers
+        Processes; the results do not depend on it.
+
+    Returns
+    -------
+    Results
+        Rows of the raw tables `estimates` and `refutations`: per estimand and subgroup the registered contrast by three
+        recipes; by the primary recipe alone every other level against the control (`dose_response`), and every level of
+        a factor that only exists in the treated arm (`subgroup_column` then names both columns, `hardware_class,
+        pruning_method`).
+
+    Raises
+    ------
+    EstimationError
+        If a column, a graph or a node that an estimand needs is missing, or no trial was measured.
+    """
+    check_refuters(study.refuters)
+    require_columns(trials, "trial_id", "hardware_class", "status")
+    frame = _with_indicators(study, _finished(_measured(trials)))
+    if frame.empty:
+        raise EstimationError("trials must be measured before effects are estimated", "none measured", f"run study {study.name!r} first")
+    questions = [question for estimand in study.estimands for question in _questions(study, estimand, frame, graphs, study_id)]
+    return answer_all(questions, datetime.now(UTC), workers)
+
+
+def _measured(trials: pd.DataFrame) -> pd.DataFrame:
+    is_measured = trials["status"].notna() & (trials["status"] != "pending")
+    return trials[is_measured].sort_values("trial_id", kind="stable").reset_index(drop=True)
+
+
+def _finished(trials: pd.DataFrame) -> pd.DataFrame:
+    columns = [name for name in trials if name in _FINISHED_ONLY or str(name).startswith("latency_")]
+    result = trials.copy()
+    for name in columns:
+        result[name] = pd.to_numeric(result[name]).astype(float).where(result["status"] == "ok")
+    return result
+
+
+def _with_indicators(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    result = trials.copy()
+    for indicator in study.indicators:
+        if indicator.column not in trials:
+            continue  # an error only for those who ask for it
+        column = pd.to_numeric(trials[indicator.column]).astype(float)
+        holds = column > indicator.above if indicator.above is not None else column < float(indicator.below or 0)
+        result[indicator.name] = holds.astype(float).where(column.notna())
+    return result
+
+
+def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Mapping[str, str], study_id: str) -> list[Question]:
+    factor, indicator = _treatment_factor(study, estimand)
+    outcome_indicator = next((item for item in study.indicators if item.name == estimand.outcome), None)
+    nested = [item for item in study.factors if item.applies_when is not None and item.applies_when.factor == factor.name]
+    averaged = [item for item in nested if _is_absent(item, estimand, indicator)]
+    covariates = [item for item in study.factors if item.assignment != "fixed" and item.name != factor.name and item not in averaged]
+    adjustment = estimand.adjustment
+    block = study.block_factor.name if study.block_factor else None
+    used = [factor.name, *(item.name for item in covariates), *(adjustment if adjustment != "auto" else ())]
+    require_columns(frame, *([outcome_indicator.column] if outcome_indicator else []), estimand.outcome, *used)
+    graph = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
+    precision = [item.name for item in covariates]
+    strata = [name for name in precision if name != block]
+    if estimand.by != "hardware_class":
+        precision.append("hardware_class")
+        strata.append("hardware_class")
+    quantities = {item.name for item in study.factors if item.kind == "continuous" and len(item.levels) > 6}
+    is_quantity = study.design.kind == "latin_hypercube" and factor.kind == "continuous" and indicator is None
+    left_out = [
+        name
+        for name in (*_ENVIRONMENT, *precision)
+        if name in frame and name not in graph.digraph and name not in {factor.name, estimand.by}
+    ]
+    questions = []
+    for value in _subgroups(study, estimand):
+        rows = frame if estimand.by is None else frame[frame[estimand.by].map(label) == label(value)]
+        questions.append(
+            Question(
+                study_id=study_id,
+                name=estimand.name,
+                frame=rows.reset_index(drop=True),
+                treatment=estimand.treatment,
+                outcome=estimand.outcome,
+                comparisons=tuple(_comparisons(study, estimand, factor, indicator, averaged, is_quantity)),
+                graph=graph,
+                assignment=graph.assignment or "randomised",
+                adjustment=adjustment,
+                precision=tuple(name for name in precision if name != estimand.by),
+                categorical=("hardware_class", *(item.name for item in study.factors if item.name not in quantities)),
+                cluster=_cluster(frame, block),
+                strata=tuple(name for name in strata if name != estimand.by),
+                lost_for=LOST_FOR,
+                refuters=study.refuters,
+                simulations=study.refuter_simulations,
+                seed=study.estimation_seed,
+                left_out=tuple(left_out),
+                ids=_IDS,
+                subgroup_column=estimand.by,
+                subgroup=None if estimand.by is None else label(value),
+                is_quantity=is_quantity,
+                averaged_over=tuple(item.name for item in averaged),
+                meaning=_meaning(rows, estimand, factor, indicator),
+                caveats=tuple(_caveats(graph)),
+            )
+        )
+    return questions
+
+
+def _treatment_factor(study: Study, estimand: Estimand) -> tuple[Factor, Indicator | None]:
+    indicator = next((item for item in study.indicators if item.name == estimand.treatment), None)
+    return study.factor(indicator.column if indicator else estimand.treatment), indicator
+
+
+def _is_absent(nested: Factor, estimand: Estimand, indicator: Indicator | None) -> bool:
+    """Whether a factor that depends on the treatment has no level of its own in one of the arms compared."""
+    assert nested.applies_when is not None
+    if indicator is not None or estimand.dose_response:
+        return True
+    levels = (estimand.contrast.from_, estimand.contrast.to)
+    return any(not float(level) > nested.applies_when.above for level in levels)
+
+
+def _graph(
+    study: Study, estimand: Estimand, graphs: Mapping[str, str], factor: Factor, indicator: Indicator | None, outcome: Indicator | None
+) -> CausalGraph:
+    name = estimand.graph or study.graph
+    if name not in graphs:
+        raise EstimationError(f"the graph of estimand {estimand.name!r} must be given", f"graphs {sorted(graphs)}", f"add {name}")
+    graph = read_graph(graphs[name], name)
+    if indicator is not None:
+        graph = graph.with_treatment(estimand.treatment, factor.name)
+    if outcome is not None:
+        graph = graph.with_outcome(estimand.outcome, outcome.column)
+    graph.require(estimand.treatment, estimand.outcome)
+    return graph
+
+
+def _subgroups(study: Study, estimand: Estimand) -> list[Any]:
+    if estimand.by is None:
+        return [None]
+    return list(study.hardware_classes) if estimand.by == "hardware_class" else list(study.factor(estimand.by).levels)
+
+
+def _comparisons(
+    study: Study, estimand: Estimand, factor: Factor, indicator: Indicator | None, averaged: list[Factor], is_quantity: bool
+) -> list[Comparison]:
+    control, level = estimand.contrast.from_, estimand.contrast.to
+    found = [Comparison(control, level, METHODS, is_primary=estimand.is_primary, is_refuted=estimand.is_primary)]
+    if is_quantity or indicator is not None:
+        return found
+    if estimand.dose_response:
+        others: list[Level] = [other for other in factor.levels if label(other) not in (label(control), label(level))]
+        found += [Comparison(control, other, ("adjusted_linear",)) for other in others]
+    for nested in averaged:
+        assert nested.applies_when is not None
+        if float(level) > nested.applies_when.above >= float(control):
+            found += [Comparison(control, level, ("adjusted_linear",), only=(nested.name, value)) for value in nested.levels]
+    return found
+
+
+def _cluster(frame: pd.DataFrame, block: str | None) -> str | None:
+    """The repeated units: the blocks; without blocks, weights that several trials share."""
+    if block is not None:
+        return "block" if "block" in frame else block
+    has_shared = "weights_id" in frame and frame["weights_id"].duplicated().any()
+    return "weights_id" if has_shared else None
+
+
+def _meaning(rows: pd.DataFrame, estimand: Estimand, factor: Factor, indicator: Indicator | None) -> str | None:
+    if indicator is None:
+        return None
+    mixes = []
+    for value in (0, 1):
+        levels = sorted(rows.loc[rows[indicator.name] == value, factor.name].unique())
+        mixes.append(f"{value} stands for {factor.name} in {{{', '.join(map(label, levels))}}}")
+    return f"{estimand.treatment} has several versions, mixed as assigned: {', '.join(mixes)}."
+
+
+def _caveats(graph: CausalGraph) -> list[str]:
+    return [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]

@@ -1,0 +1,89 @@
+"""From published marts to landed effects: the causal engine between the warehouse's two doors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialhouse.errors import EstimationError
+from trialhouse.identity import content_id
+from trialhouse.landing import LandingZone
+from trialhouse.registration import registered
+from trialhouse.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from trialhouse.causal.study import Results
+
+
+def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
+    """Estimate all effects that a study registered, try to refute them, and land both.
+
+    The same data and code give the same estimates, which land once; history is never overwritten.
+
+    Returns
+    -------
+    dict
+        Verdict -> number of primary estimates.
+    """
+    settings = settings or get_settings()
+    results = _results(study_id, settings)
+    landing = LandingZone(settings.landing_dir)
+    batch_id = content_id("estimates", {"estimates": sorted(row["estimate_id"] for row in results.estimates)})
+    for table, rows in {"refutations": results.refutations, "estimates": results.estimates}.items():
+        if not landing.has(table, batch_id):
+            landing.write(table, rows, unit_id=batch_id)
+    return dict(Counter(row["verdict"] for row in results.estimates if row["is_primary"]))
+
+
+def effects_of_study(study_name: str, settings: Settings | None = None) -> dict[str, Any]:
+    """Estimates and refutations of a study's current version, from the published warehouse; lands nothing.
+
+    Returns
+    -------
+    dict
+        `estimates`, `refutations` (rows as in the marts), `verdict` and `reasons`.
+    """
+    from trialhouse.warehouse.read import current_study_id
+
+    settings = settings or get_settings()
+    return _as_json(_results(current_study_id(study_name, settings), settings))
+
+
+def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, cluster: str | None = None) -> dict[str, Any]:
+    """The same for any CSV or Parquet file and a graph; see `trialhouse.causal.study.estimate_table`.
+
+    Raises
+    ------
+    EstimationError
+        If a file cannot be read or lacks a column.
+    """
+    import duckdb
+
+    from trialhouse.causal.study import estimate_table
+
+    readers = {".csv": "read_csv(?)", ".parquet": "read_parquet(?)"}
+    if table.suffix not in readers:
+        raise EstimationError("table must be a .csv or .parquet file", repr(table.name), "convert it")
+    try:
+        with duckdb.connect(":memory:") as connection:
+            frame = connection.execute(f"SELECT * FROM {readers[table.suffix]}", [str(table)]).df()
+    except duckdb.Error as error:
+        raise EstimationError(f"{table} must be readable", str(error).splitlines()[0], "check the file") from error
+    return _as_json(estimate_table(frame, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster))
+
+
+def _results(study_id: str, settings: Settings) -> Results:
+    from trialhouse.causal.study import estimate_study
+    from trialhouse.warehouse.read import study_frame
+
+    registration = registered(study_id, settings)
+    frame = study_frame(study_id, settings)
+    return estimate_study(registration.study, frame, registration.graphs, study_id=study_id, workers=settings.trial_workers)
+
+
+def _as_json(results: Results) -> dict[str, Any]:
+    primary = [row for row in results.estimates if row["is_primary"]]
+    worst = next((word for word in ("failed", "withheld") if any(row["verdict"] == word for row in primary)), "released")
+    reasons = [f"{row['estimand']} {row['subgroup'] or ''}: {row['reasons']}" for row in primary if row["verdict"] != "released"]
+    return {"estimates": results.estimates, "refutations": results.refutations, "verdict": worst, "reasons": reasons}

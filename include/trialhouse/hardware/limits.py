@@ -1,0 +1,70 @@
+"""Holding the calling process to a hardware class, as far as this system lets it, and saying what was really enforced."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import psutil
+
+from trialhouse.attempts import Reading
+from trialhouse.hardware.classes import HardwareClass
+from trialhouse.settings import usable_cpus
+
+
+def limit_cpus(hardware: HardwareClass) -> dict[str, Reading]:
+    """Pin this process to the class's number of CPUs and give PyTorch its number of threads.
+
+    With fewer CPUs than the class asks for, it gets those that there are; more threads than CPUs would only disturb
+    each other, so threads shrink with them. The last CPUs are taken: the first serves most interrupts.
+
+    Returns
+    -------
+    dict
+        `enforced_cpus` and `enforced_threads`, with a reason where they fall short of the class.
+    """
+    import torch
+
+    available = usable_cpus()
+    cpus = min(hardware.cpus, available)
+    short = None if cpus == hardware.cpus else f"the class has {hardware.cpus} CPUs, this machine lends {available}"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cpus:])
+        pinned = Reading(cpus, reason=short)
+    else:
+        pinned = Reading(reason=f"{sys.platform} has no CPU affinity")
+    threads = min(hardware.threads, cpus)
+    torch.set_num_threads(threads)
+    return {"enforced_cpus": pinned, "enforced_threads": Reading(threads, reason=short if threads < hardware.threads else None)}
+
+
+def limit_memory(hardware: HardwareClass) -> dict[str, Reading]:
+    """Let this process take at most the class's memory from here on, beyond what it has; then allocations really fail.
+
+    Linux counts writable private memory against RLIMIT_DATA, touched or not, of all threads. Call it when libraries are
+    warmed up: a limit set before makes their initialisation fail in ways that do not look like a lack of memory.
+
+    Returns
+    -------
+    dict
+        `enforced_memory_bytes`: null with the reason where the system does not enforce such a limit.
+    """
+    if not sys.platform.startswith("linux"):
+        return {"enforced_memory_bytes": Reading(reason=f"{sys.platform} does not enforce RLIMIT_DATA")}
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = psutil.Process().memory_info().data + int(hardware.memory_bytes)
+    if hard != resource.RLIM_INFINITY and limit > hard:
+        return {"enforced_memory_bytes": Reading(reason=f"this process may not have more than {hard} bytes of data (hard RLIMIT_DATA)")}
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return {"enforced_memory_bytes": Reading(int(hardware.memory_bytes))}
+
+
+def lift_memory_limit() -> None:
+    """Undo `limit_memory`, so that what happened can be told even where memory ran out."""
+    if sys.platform.startswith("linux"):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))

@@ -1,0 +1,419 @@
+"""Starts and stops an Airflow of three processes on this machine: API server, scheduler, DAG processor.
+
+One Airflow per home. Its owner holds a lock for as long as it lives, so the kernel tells everybody else when it is gone,
+however it died. Whoever comes second uses the same Airflow, and the owner waits for them before it stops it. Every process
+carries a token in its environment; what a killed owner left running is found by that token, wherever it was moved in the
+process tree.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from trialhouse.errors import ServiceError
+from trialhouse.orchestration.airflow_config import (
+    DAGS_DIR,
+    HOST,
+    airflow_environment,
+    load_secrets,
+    pools,
+    process_environment,
+)
+from trialhouse.orchestration.client import AirflowClient
+from trialhouse.settings import PROJECT_DIR, Settings, inherited_environment
+
+COMPONENTS: dict[str, list[str]] = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+}
+MARK_VARIABLE = "TRIALHOUSE_SERVICE_TOKEN"
+"""Its value is the token of one start of Airflow, in the environment of every process of that start."""
+
+_START_TIMEOUT_S = 300
+_STOP_GRACE_S = 6
+"""An idle scheduler ends within 3 s. One with running tasks would wait for them: they are ended, and run again next time."""
+_PORTS_TRIED = 50
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the owner writes down for others: `service.json` in the Airflow home."""
+
+    token: str
+    pid: int
+    port: int
+    started_at: str
+    is_ready: bool
+
+
+class LocalAirflow:
+    """The Airflow of a home, as a context manager: started, or joined where another process has started it.
+
+    Parameters
+    ----------
+    settings
+        Where the home is, and the preferred port: the next free one is taken where that is busy.
+    status
+        Called with one line at every step that takes seconds.
+    dags_dir
+        The DAG files, where they are not the project's.
+
+    Raises
+    ------
+    ServiceError
+        If a process ends before its time, or does not become healthy.
+    """
+
+    def __init__(self, settings: Settings, status: Callable[[str], None] = lambda line: None, *, dags_dir: Path = DAGS_DIR) -> None:
+        self.settings = settings
+        self.dags_dir = dags_dir
+        self.is_owner = False
+        self.port = settings.airflow_port
+        self.started_at = datetime.now(UTC)
+        self._status = status
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._owner_lock = _Lock(settings.airflow_home / "owner.lock")
+        self._users_lock = _Lock(settings.airflow_home / "users.lock")
+        self._handlers: dict[int, Any] = {}
+        self._token = ""
+        self._environment: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def log_dir(self) -> Path:
+        """The processes' own logs; the tasks' logs are in folders beside them."""
+        return self.settings.airflow_home / "logs"
+
+    def client(self) -> AirflowClient:
+        """A session with this Airflow, logged in on first use."""
+        secret = load_secrets(self.settings)
+        return AirflowClient(self.url, secret.user, secret.password)
+
+    def __enter__(self) -> Self:
+        self._turn_signals_into_exceptions()
+        try:
+            self.start()
+        except BaseException:
+            self.stop(wait_for_others=False)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop(wait_for_others=kind is None)
+
+    def start(self) -> None:
+        """Start Airflow, or join the one that runs in this home, and return when it is healthy."""
+        self.settings.airflow_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._owner_lock.acquire():
+            self._users_lock.acquire(is_shared=True)
+            service = _read_service(self.settings)
+            if self._users_lock.is_held and service is not None and service.is_ready and psutil.pid_exists(service.pid):
+                self.port, self.started_at = service.port, datetime.fromisoformat(service.started_at)
+                return
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"the Airflow that another process starts in {self.settings.home} must become ready within {_START_TIMEOUT_S} s",
+                    remedy=f"end process {service.pid if service else 'that uses this home'} and try again",
+                )
+            time.sleep(0.3)
+        self._users_lock.release()
+        self.is_owner = True
+        self._start_processes()
+
+    def check(self) -> None:
+        """Raise if a process of this Airflow is gone: call it while waiting for a run."""
+        if not self.is_owner:
+            if not is_running(self.settings):
+                raise ServiceError("the Airflow that this command joined must keep running", "a stopped one", "run the command again")
+            return
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                log = self.log_dir / f"{name}.log"
+                raise ServiceError(f"Airflow's {name} must keep running", f"exit status {code} ({_last_line(log)})", f"see {log}")
+
+    def wait(self) -> None:
+        """Block until a process ends (an error) or a signal comes."""
+        while True:
+            self.check()
+            time.sleep(1)
+
+    def stop(self, *, wait_for_others: bool = True) -> None:
+        """End every process that `start` started; of an Airflow that was joined, only leave it.
+
+        Parameters
+        ----------
+        wait_for_others
+            Whether to let other commands that joined this Airflow finish first.
+        """
+        try:
+            if self.is_owner and wait_for_others:
+                self._wait_for_others()
+        finally:
+            if self.is_owner:
+                self._stop_processes()
+            self._users_lock.release()
+            self._owner_lock.release()
+            self.is_owner = False
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers = {}
+
+    def _start_processes(self) -> None:
+        left = _read_service(self.settings)
+        if left is not None and (ended := _end_all(left.token)):
+            self._status(f"ended {ended} processes of an Airflow whose owner had been killed")
+        self._token = secrets.token_hex(16)
+        self.started_at = datetime.now(UTC)
+        self.port = _free_port(self.settings.airflow_port)
+        service = Service(self._token, os.getpid(), self.port, self.started_at.isoformat(), is_ready=False)
+        # Written before the first process: what is started from here on can be found again.
+        _write_service(self.settings, service)
+        self._environment = {
+            **process_environment(
+                inherited_environment(),
+                airflow_environment(self.settings, self.port, dags_dir=self.dags_dir),
+                Path(sys.executable).parent,
+            ),
+            MARK_VARIABLE: self._token,
+        }
+        self._migrate()
+        self._status("starting Airflow")
+        for name, arguments in COMPONENTS.items():
+            self._processes[name] = self._spawn(name, arguments)
+        self._wait_until_healthy()
+        with self.client() as client:
+            for name, (slots, description) in pools(self.settings).items():
+                client.set_pool(name, slots, description)
+        _write_service(self.settings, Service(**{**asdict(service), "is_ready": True}))
+
+    def _migrate(self) -> None:
+        """Make or upgrade the metadata database, once per version of Airflow."""
+        marker, database = self.settings.airflow_home / "migrated_to", self.settings.airflow_home / "airflow.db"
+        wanted = version("apache-airflow")
+        if marker.exists() and database.exists() and marker.read_text() == wanted:
+            return
+        self._status("preparing Airflow's database")
+        if not marker.exists():
+            # A first preparation that was cut short: nothing in it is worth keeping.
+            for part in database.parent.glob(f"{database.name}*"):
+                part.unlink()
+        code = self._spawn("migrate", ["db", "migrate"]).wait()
+        if code != 0:
+            log = self.log_dir / "migrate.log"
+            raise ServiceError("`airflow db migrate` must succeed", f"exit status {code} ({_last_line(log)})", f"see {log}")
+        marker.write_text(wanted)
+
+    def _spawn(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        with (self.log_dir / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "airflow", *arguments],
+                cwd=PROJECT_DIR,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl-C in the terminal reaches the owner only, which then stops them in order.
+                start_new_session=True,
+            )
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as http:
+            # The app that tasks talk to is built at its first call: seconds that the first task would wait.
+            for path, is_healthy in (("/execution/health", bool), ("/api/v2/monitor/health", self._is_healthy)):
+                while not is_healthy(_get(http, path)):
+                    self.check()
+                    if time.monotonic() > deadline:
+                        raise ServiceError(f"Airflow must be healthy within {_START_TIMEOUT_S} s", remedy=f"see the logs in {self.log_dir}")
+                    time.sleep(0.2)
+
+    def _is_healthy(self, health: dict[str, Any]) -> bool:
+        if not health:
+            return False
+        beats = health["scheduler"]["latest_scheduler_heartbeat"], (health["dag_processor"] or {}).get("latest_dag_processor_heartbeat")
+        # The heartbeats of the processes before these stay in the database.
+        return all(beat is not None and datetime.fromisoformat(beat) >= self.started_at for beat in beats)
+
+    def _wait_for_others(self) -> None:
+        if self._users_lock.acquire():
+            return
+        self._status("other commands still use this Airflow; it stops when they have finished (Ctrl-C stops it now)")
+        try:
+            while not self._users_lock.acquire():
+                self.check()
+                time.sleep(0.5)
+        except (KeyboardInterrupt, ServiceError):
+            return
+
+    def _stop_processes(self) -> None:
+        try:
+            for process in self._processes.values():
+                process.terminate()
+            deadline = time.monotonic() + _STOP_GRACE_S
+            for process in self._processes.values():
+                process.wait(max(0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            self._ignore_signals()
+            _end_all(self._token)
+            for process in self._processes.values():
+                process.wait()
+            self._processes = {}
+            _service_file(self.settings).unlink(missing_ok=True)
+
+    def _turn_signals_into_exceptions(self) -> None:
+        """A `kill` or a closed terminal must not leave processes behind: they unwind this process as Ctrl-C does."""
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            raise SystemExit(128 + number)
+
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+            for number, handler in self._handlers.items():
+                if handler == signal.SIG_DFL:  # Ignored ones stay ignored (`nohup`), and Ctrl-C raises already.
+                    signal.signal(number, leave)
+
+    def _ignore_signals(self) -> None:
+        """What remains takes a moment and must not be cut short; `stop` puts the handlers back."""
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether an Airflow of this home is owned by a living process."""
+    if not settings.airflow_home.exists():
+        return False
+    probe = _Lock(settings.airflow_home / "owner.lock")
+    is_free = probe.acquire()
+    probe.release()
+    return not is_free
+
+
+class _Lock:
+    """An advisory lock on a file, which the kernel drops when its holder ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self._descriptor is not None
+
+    def acquire(self, *, is_shared: bool = False) -> bool:
+        """Take the lock if nobody else's forbids it, without waiting."""
+        if self.is_held:
+            return True
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _processes_of(token: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK_VARIABLE) == token:
+                found.append(process)
+        except (psutil.Error, OSError):  # Ended meanwhile, or somebody else's.
+            continue
+    return found
+
+
+def _end_all(token: str) -> int:
+    """Kill every process that carries the token and return how many there were; repeats, for they may be starting others."""
+    ended: set[int] = set()
+    while token and (found := _processes_of(token)):
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        ended |= {process.pid for process in found}
+        psutil.wait_procs(found, timeout=2)
+    return len(ended)
+
+
+def _free_port(preferred: int) -> int:
+    for port in range(preferred, min(preferred + _PORTS_TRIED, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise ServiceError(
+        f"a port from {preferred} on must be free on {HOST}", f"{_PORTS_TRIED} busy ones", "set TRIALHOUSE_AIRFLOW_PORT to a free port"
+    )
+
+
+def _get(http: httpx.Client, path: str) -> dict[str, Any]:
+    """The answer, or an empty one as long as there is none."""
+    try:
+        response = http.get(path)
+        return dict(response.json()) if response.is_success else {}
+    except httpx.HTTPError:
+        return {}
+
+
+def _service_file(settings: Settings) -> Path:
+    return settings.airflow_home / "service.json"
+
+
+def _read_service(settings: Settings) -> Service | None:
+    try:
+        return Service(**json.loads(_service_file(settings).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_service(settings: Settings, service: Service) -> None:
+    file = _service_file(settings)
+    temporary = file.with_suffix(".tmp")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(asdict(service)))
+    temporary.replace(file)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else "nothing in its log"

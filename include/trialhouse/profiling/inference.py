@@ -1,0 +1,104 @@
+"""One trial, as it runs in its own child: load the weights, classify batches, say how long it took and what memory it took."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialhouse.attempts import Reading
+from trialhouse.hardware.classes import HardwareClass
+from trialhouse.hardware.limits import lift_memory_limit, limit_cpus, limit_memory
+from trialhouse.identity import canonical_json
+from trialhouse.profiling.counters import PerfCounters
+from trialhouse.profiling.latency import sample_latency
+from trialhouse.profiling.memory import PeakMemory, is_out_of_memory, refused_bytes
+from trialhouse.workloads.protocol import Workload
+from trialhouse.workloads.registry import make_workload
+from trialhouse.workloads.weights import load_network
+
+if TYPE_CHECKING:
+    import torch
+
+WARM_UP_BATCH = 16
+
+_prepared: dict[tuple[str, str], Workload] = {}
+
+
+def prepare(workload: str, settings: dict[str, Any]) -> None:
+    """Before any fork: import PyTorch, stay on one thread, and have the data in memory."""
+    import torch
+
+    torch.set_num_threads(1)
+    _prepared[workload, canonical_json(settings)] = made = make_workload(workload, settings)
+    made.examples("test")
+
+
+def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_size: int, hardware: dict[str, Any]) -> dict[str, Any]:
+    """In the child: measure weights under a hardware class's limits.
+
+    Parameters
+    ----------
+    workload, settings
+        As prepared.
+    weights_path
+        Their file.
+    batch_size
+        Images per call.
+    hardware
+        The class's fields.
+
+    Returns
+    -------
+    dict
+        `status` (`ok` or `out_of_memory`) and `failure_reason`; `outcomes` and `profiles` as readings
+        [value, text, reason]; `realised`; `samples` (`latency_ms`).
+    """
+    import torch
+
+    limits = HardwareClass.model_validate(hardware)
+    made = _prepared[workload, canonical_json(settings)]
+    inputs = made.examples("test").inputs
+    counters = PerfCounters()  # before the threads that they are to count
+    profiles = limit_cpus(limits)
+    with torch.inference_mode():
+        made.network(seed=0).eval()(inputs[:WARM_UP_BATCH])  # libraries set themselves up outside the limit
+        gc.collect()
+        gc.disable()
+        peak = PeakMemory()
+        profiles |= limit_memory(limits)
+        counters.start()
+        report: dict[str, Any] = {"status": "ok", "failure_reason": None, "outcomes": {}, "realised": {}, "samples": {}}
+        try:
+            _classify(report, made, Path(weights_path), inputs, batch_size)
+        except (MemoryError, RuntimeError) as error:
+            lift_memory_limit()
+            if not is_out_of_memory(error):
+                raise
+            report |= {"status": "out_of_memory", "failure_reason": str(error).splitlines()[0] if str(error) else type(error).__name__}
+            profiles["refused_allocation_bytes"] = refused_bytes(error)
+        else:
+            lift_memory_limit()
+        profiles |= counters.read()
+        peak_memory = peak.read()
+    if report["status"] != "ok" and peak_memory.value is not None:
+        peak_memory = peak_memory._replace(reason="as far as it came: the allocation that was refused is not in it")
+    share = peak_memory._replace(value=None if peak_memory.value is None else peak_memory.value / limits.memory_bytes)
+    profiles["baseline_rss_bytes"] = Reading(peak.baseline_bytes)
+    report["outcomes"] |= {"peak_memory_bytes": peak_memory, "memory_utilisation": share}
+    report["profiles"] = profiles
+    return report
+
+
+def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, batch_size: int) -> None:
+    import torch
+
+    start = time.perf_counter()
+    network = load_network(weights_path, workload)
+    report["outcomes"]["load_ms"] = Reading((time.perf_counter() - start) * 1e3)
+    batch = inputs[torch.arange(batch_size) % len(inputs)]  # larger batches than data repeat images: only time matters here
+    report["realised"]["batch_size"] = len(batch)
+    latency = sample_latency(lambda: network(batch))
+    report["outcomes"]["warmup_ms"] = Reading(latency.warmup_ms)
+    report["samples"]["latency_ms"] = latency.latency_ms

@@ -1,0 +1,1 @@
+"""Making networks smaller: which weights matter least, and removing or masking them."""

@@ -1,0 +1,451 @@
+"""The answer of a study: each registered effect with its interval, its verdict, and what tried to refute it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+from trialhouse.reporting.formats import (
+    MISSING,
+    EffectText,
+    Quantity,
+    as_number,
+    condition,
+    counted,
+    effect_text,
+    is_number,
+    joined,
+    level_name,
+    quantity,
+    title,
+    words,
+)
+from trialhouse.reporting.marts import Row, StudyData, read_study
+
+State = Literal["running", "gates_failed", "not_estimated", "estimated"]
+CHECK_VERDICTS = ("passed", "failed", "inconclusive", "not_applicable")
+_METHODS = (("naive", r"naive"), ("double ML", r"dml|double"), ("adjusted", r"linear|ols|adjust"))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One row of `fct_estimates`, in the stored unit of its outcome."""
+
+    estimate_id: str
+    estimand: str
+    treatment: str
+    outcome: str
+    subgroup_column: str | None
+    subgroup: str | None
+    contrast_from: str
+    contrast_to: str
+    method: str
+    is_primary: bool
+    estimate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    trials: int
+    clusters: int | None
+    stratum: str | None
+    adjustment: tuple[str, ...]
+    estimand_expression: str | None
+    verdict: str
+    reasons: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def is_naive(self) -> bool:
+        return method_kind(self.method) == "naive"
+
+    @property
+    def differs_from_zero(self) -> bool:
+        """Whether the 95% interval leaves zero out."""
+        return is_number(self.ci_low) and is_number(self.ci_high) and (self.ci_low > 0 or self.ci_high < 0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A registered contrast: the estimate that the answer rests on, and the other estimates of the same contrast beside it."""
+
+    headline: Effect
+    others: tuple[Effect, ...]
+    quantity: Quantity
+    change: str
+    """The contrast in words: ``pruning ratio 0.6 instead of 0``."""
+    control_level: float | None
+    """Mean of the outcome over finished trials at the treatment's control level, nothing adjusted; None where the estimate
+    speaks of some strata only."""
+    is_primary: bool
+
+    @property
+    def naive(self) -> Effect | None:
+        return next((effect for effect in self.others if effect.is_naive), None)
+
+    @property
+    def is_released(self) -> bool:
+        return self.headline.verdict == "released" and is_number(self.headline.estimate)
+
+    @property
+    def where(self) -> str:
+        """The subgroup as words: ``laptop``, or ``all classes``."""
+        return "all classes" if self.headline.subgroup is None else words(self.headline.subgroup)
+
+    def text(self, effect: Effect | None = None, *, is_long: bool = False) -> EffectText:
+        """The estimate (of the headline, or of another method) in written form."""
+        effect = effect or self.headline
+        return effect_text(effect.estimate, effect.ci_low, effect.ci_high, self.quantity, is_long=is_long)
+
+    @property
+    def sentence(self) -> str:
+        """What may be said, without the verdict word: a finding only where the estimate was released."""
+        return "".join(self.parts)
+
+    @cached_property
+    def parts(self) -> tuple[str, str, str]:
+        """The sentence in three: what comes before the number, the number (empty where none may be stated), what comes after."""
+        effect, noun, text = self.headline, self.quantity.noun, self.text(is_long=True)
+        among = f" It speaks only of the strata where both arms survive ({words(effect.stratum)})." if effect.stratum else ""
+        if not self.is_released:
+            return title(f"{self._place}{self._no_finding()}{among}"), "", ""
+        assert effect.estimate is not None
+        if effect.estimate == 0 and effect.ci_low == effect.ci_high == 0:
+            same = f"{self.change} made no difference to {noun}: it was the same in every trial of both arms."
+            return title(f"{self._place}{same}{among}"), "", ""
+        if effect.differs_from_zero:
+            claim = f"{self.change} {'raises' if effect.estimate > 0 else 'lowers'} {noun}: "
+        else:
+            claim = f"no effect of {self.change} on {noun} can be told from zero: "
+        interval = f"95% interval {text.interval}" if text.interval != MISSING else "no interval"
+        return title(f"{self._place}{claim}"), text.with_unit, f" ({interval}).{among}"
+
+    def _no_finding(self) -> str:
+        effect = self.headline
+        verdict = {"withheld": "was withheld", "failed": "failed"}.get(effect.verdict, "has no value")
+        why = f" because {'; '.join(reason.strip().rstrip('.') for reason in effect.reasons)}" if effect.reasons else ""
+        return f"no finding on {self.quantity.noun}: the estimate {verdict}{why}."
+
+    @property
+    def _place(self) -> str:
+        effect = self.headline
+        if effect.subgroup is None:
+            return ""
+        if effect.subgroup_column in (None, "hardware_class"):
+            return f"on the {words(effect.subgroup)}, "
+        return f"where {words(str(effect.subgroup_column))} is {level_name(effect.subgroup)}, "
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A failed expectation of the data."""
+
+    table_name: str
+    expectation: str
+    severity: str
+    sentence: str
+    failing_rows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RefuterSummary:
+    """Verdicts of one refuter over the primary estimates."""
+
+    refuter: str
+    verdicts: Mapping[str, int]
+    smallest_p_value: float | None
+
+    @property
+    def sentence(self) -> str:
+        """``passed 11, failed 1``, in the order of severity."""
+        return ", ".join(f"{words(verdict)} {self.verdicts[verdict]}" for verdict in CHECK_VERDICTS if self.verdicts.get(verdict))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that may be said about a study now, and why not more."""
+
+    study_id: str
+    study_name: str
+    title: str
+    question: str
+    state: State
+    trials: Mapping[str, int]
+    """Number of trials in all (`total`) and per status."""
+    findings: tuple[Finding, ...]
+    failed_gates: tuple[Gate, ...]
+    refuters: tuple[RefuterSummary, ...]
+
+    @property
+    def primary(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.is_primary)
+
+    @cached_property
+    def summary(self) -> str:
+        """One or two sentences that come before everything else."""
+        done = self.trials["total"] - self.trials.get("pending", 0)
+        if self.state == "gates_failed":
+            many = counted(len(self.failed_gates), "gate")
+            return f"No effect was estimated: the data failed {many}. What failed, and in which rows, is listed with it."
+        if self.state == "running":
+            return f"No effect has been estimated yet: {done:,} of {counted(self.trials['total'], 'trial')} are done."
+        if self.state == "not_estimated":
+            many = counted(self.trials["total"], "trial")
+            return f"No effect has been estimated yet: all {many} are done and await validation and estimation."
+        verdicts = Counter(finding.headline.verdict for finding in self.primary)
+        told = sum(finding.is_released and finding.headline.differs_from_zero for finding in self.primary)
+        parts = [f"{verdicts[verdict]} {verdict}" for verdict in ("released", "withheld", "failed") if verdicts[verdict]]
+        many = counted(len(self.primary), "registered effect")
+        text = f"Of {many}, {joined(parts)}; {told} of the released can be told from zero."
+        if verdicts["released"] == len(self.primary):
+            text = f"All {many} were released; {told} of them can be told from zero."
+        pending = self.trials.get("pending", 0)
+        return f"{text} {counted(pending, 'trial')} are still to come." if pending else text
+
+    @cached_property
+    def caveats(self) -> tuple[tuple[str, str], ...]:
+        """The first clause of each caveat of a primary estimate, once, with the estimates that it belongs to."""
+        return _by_text(self.primary)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON types; numbers in the stored units, missing ones null."""
+        content = asdict(self)
+        content["summary"] = self.summary
+        for finding, entry in zip(self.findings, content["findings"], strict=True):
+            entry["sentence"] = finding.sentence
+        clean: dict[str, Any] = json.loads(json.dumps(_without_nan(content), allow_nan=False))
+        return clean
+
+
+def answer(study_id: str, warehouse: Path) -> Answer:
+    """The answer of one study version from the published warehouse.
+
+    Raises
+    ------
+    WarehouseError
+        If the warehouse is missing, lacks the marts, or does not know the study.
+    """
+    return answer_of(read_study(study_id, warehouse))
+
+
+def answer_of(data: StudyData) -> Answer:
+    """The answer from rows that were already read."""
+    gates = tuple(
+        Gate(row["table_name"], row["expectation"], row["severity"], row["sentence"], _texts(row["failing_rows"]))
+        for row in data.validations
+        if not row["is_success"] and row["severity"] == "critical"
+    )
+    findings = () if gates else _findings(data)
+    statuses = Counter(trial["status"] for trial in data.trials)
+    state: State = "gates_failed" if gates else "estimated" if findings else "running" if statuses["pending"] else "not_estimated"
+    headlines = {finding.headline.estimate_id for finding in findings if finding.is_primary}
+    return Answer(
+        study_id=data.study["study_id"],
+        study_name=data.study["study_name"],
+        title=data.study["title"],
+        question=data.study["question"],
+        state=state,
+        trials={"total": len(data.trials), **dict(sorted(statuses.items()))},
+        findings=findings,
+        failed_gates=gates,
+        refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
+    )
+
+
+def method_kind(method: str) -> str:
+    """Which of the report's columns a method belongs to: ``naive``, ``adjusted`` or ``double ML``."""
+    return next((kind for kind, pattern in _METHODS if re.search(pattern, method)), words(method))
+
+
+def effects(data: StudyData) -> list[Effect]:
+    """All current estimates of a study as `Effect`, dose-response ones included."""
+    lists = ("adjustment", "reasons", "caveats")
+
+    def values(row: Row) -> dict[str, Any]:
+        return {name: _texts(row[name]) if name in lists else row[name] for name in Effect.__dataclass_fields__}
+
+    return [Effect(**values(row)) for row in data.estimates]
+
+
+def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) -> str:
+    """The answer for a terminal of `width` columns: a table of effects, what tried to refute them, caveats in short."""
+    from rich.console import Console
+
+    output = StringIO()
+    console = Console(
+        file=output, width=width, force_terminal=has_colour, no_color=not has_colour, highlight=False, emoji=False, markup=False
+    )
+    console.print(found.title, style="bold")
+    console.print(found.summary)
+    for gate in found.failed_gates:
+        rows = f" Rows: {', '.join(gate.failing_rows[:5])}{' …' if len(gate.failing_rows) > 5 else ''}." if gate.failing_rows else ""
+        console.print(f"\nGate failed on {gate.table_name}: {gate.sentence}{rows}", style="red")
+    if found.findings:
+        console.print()
+        console.print(_table(found))
+        console.print(f"\n{_refuted(found)}")
+    for caveat, belongs_to in found.caveats:
+        console.print(f"Caveat ({belongs_to}): {caveat}", style="dim")
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+
+
+def _table(found: Answer) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"released": "green", "withheld": "yellow", "failed": "red"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("effect on", "where", "naive", "effect", "95% interval", "verdict"):
+        table.add_column(name, justify="right" if name in ("naive", "effect", "95% interval") else "left")
+    previous = None
+    for finding in found.primary:
+        effect = finding.headline
+        naive = finding.text(finding.naive).with_unit if finding.naive else MISSING
+        text = finding.text()
+        said = (text.with_unit, text.interval) if finding.is_released else (MISSING, MISSING)
+        if previous not in (None, effect.estimand):
+            table.add_section()
+        noun = "" if previous == effect.estimand else f"{_short_noun(finding)}: {_arrow(finding)}"
+        previous = effect.estimand
+        table.add_row(*map(Text, (noun, finding.where, naive, *said)), Text(effect.verdict, style=styles.get(effect.verdict, "")))
+    return table
+
+
+def _short_noun(finding: Finding) -> str:
+    return re.sub(r" \(.*\)$", "", finding.quantity.noun.removeprefix("the "))
+
+
+def _arrow(finding: Finding) -> str:
+    effect = finding.headline
+    return f"{words(effect.treatment)} {level_name(effect.contrast_from)} → {level_name(effect.contrast_to)}"
+
+
+def _refuted(found: Answer) -> str:
+    if not found.refuters:
+        return "Nothing has tried to refute these effects."
+    return "Tried to refute: " + "; ".join(f"{words(summary.refuter)} ({summary.sentence})" for summary in found.refuters) + "."
+
+
+def _findings(data: StudyData) -> tuple[Finding, ...]:
+    groups: dict[tuple[str, str | None], list[Effect]] = {}
+    for effect in effects(data):
+        estimand = data.estimands.get(effect.estimand)
+        if estimand is None or effect.subgroup_column != estimand["by"] or not _is_contrast(effect, estimand["contrast"]):
+            continue  # another level (dose-response) or a part of the treated arm (one method only)
+        groups.setdefault((effect.estimand, effect.subgroup), []).append(effect)
+    order = {name: place for place, name in enumerate(data.estimands)}
+    classes = {name: place for place, name in enumerate(data.spec["hardware_classes"])}
+    keys = sorted(groups, key=lambda key: (order[key[0]], classes.get(key[1] or "", len(classes)), key[1] or ""))
+    found = []
+    for key in keys:
+        headline = min(groups[key], key=_rank)
+        others = sorted(
+            (effect for effect in groups[key] if effect is not headline), key=lambda effect: (not effect.is_naive, effect.method)
+        )
+        found.append(
+            Finding(
+                headline=headline,
+                others=tuple(others),
+                quantity=quantity(headline.outcome, data.indicators),
+                change=_change(data, headline),
+                control_level=_control_level(data, headline),
+                is_primary=data.estimands[key[0]]["is_primary"],
+            )
+        )
+    return tuple(found)
+
+
+def _rank(effect: Effect) -> tuple[bool, int, str]:
+    """The estimate that an answer rests on: the one marked primary, else the adjusted one."""
+    preference = {"adjusted": 0, "double ML": 1, "naive": 3}
+    return (not effect.is_primary, preference.get(method_kind(effect.method), 2), effect.method)
+
+
+def _is_contrast(effect: Effect, contrast: Mapping[str, Any]) -> bool:
+    return level_name(effect.contrast_from) == level_name(contrast["from"]) and level_name(effect.contrast_to) == level_name(contrast["to"])
+
+
+def _change(data: StudyData, effect: Effect) -> str:
+    indicator = data.indicators.get(effect.treatment)
+    levels = level_name(effect.contrast_from), level_name(effect.contrast_to)
+    if indicator is not None and levels == ("0", "1"):
+        return f"{words(effect.treatment)} ({condition(indicator)})"
+    return f"{words(effect.treatment)} {levels[1]} instead of {levels[0]}"
+
+
+def _control_level(data: StudyData, effect: Effect) -> float | None:
+    if effect.stratum is not None:
+        return None
+    values = [
+        float(value)
+        for trial in data.trials
+        if (trial["is_measured"] if effect.outcome.startswith("is_") else trial["status"] == "ok")
+        if effect.subgroup is None or str(trial.get(effect.subgroup_column or "hardware_class")) == effect.subgroup
+        if _same(data.value(trial, effect.treatment), effect.contrast_from)
+        if (value := data.value(trial, effect.outcome)) is not None
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def _same(level: Any, other: str) -> bool:
+    number = as_number(level)
+    return str(level) == other if number is None else number == as_number(other)
+
+
+def _refuters(rows: Iterable[Row], registered: Sequence[str]) -> tuple[RefuterSummary, ...]:
+    """The registered refuters in their order, then the checks that always run."""
+    order = {name: place for place, name in enumerate(registered)}
+    by_refuter: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (order.get(row["refuter"], len(order)), row["refuter"])):
+        by_refuter.setdefault(row["refuter"], []).append(row)
+    return tuple(
+        RefuterSummary(
+            refuter,
+            Counter(row["verdict"] for row in group),
+            min((row["p_value"] for row in group if is_number(row["p_value"])), default=None),
+        )
+        for refuter, group in by_refuter.items()
+    )
+
+
+def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
+    """Each caveat once, with what it belongs to: ``accuracy: server, laptop; latency: PC``, or ``all``."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for finding in findings:
+        for text in dict.fromkeys(caveat.split(";")[0].strip(" .") for caveat in finding.headline.caveats):
+            places.setdefault(text, {}).setdefault(_short_noun(finding), []).append(finding.where)
+    return tuple((text, _places(nouns, len(findings))) for text, nouns in places.items())
+
+
+def _places(nouns: Mapping[str, list[str]], of: int) -> str:
+    if sum(map(len, nouns.values())) == of:
+        return "all"
+    return "; ".join(f"{noun}: {', '.join(where)}" for noun, where in nouns.items())
+
+
+def _texts(value: str | None) -> tuple[str, ...]:
+    """A JSON list as texts; a text that is no list is its only element."""
+    if value is None or value == "":
+        return ()
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return (value,)
+    if not isinstance(content, list):
+        return (value,)
+    return tuple(item if isinstance(item, str) else json.dumps(item, sort_keys=True) for item in content)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return content if not isinstance(content, float) or is_number(content) else None

@@ -1,0 +1,148 @@
+"""What the published warehouse holds about one study. The only SQL of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trialhouse.errors import WarehouseError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """One study version's rows of the marts, each in a fixed order.
+
+    Parameters
+    ----------
+    study
+        Its row of `dim_studies`.
+    spec
+        The registered spec.
+    graphs
+        Name -> text of each registered graph file.
+    hardware_classes
+        Its rows of `dim_hardware_classes`, in the spec's order.
+    trials
+        Its rows of `fct_trials` with one more key per factor, in the order of measurement.
+    validations
+        Its rows of `fct_validations` from the newest validation.
+    estimates, refutations
+        Its current rows of `fct_estimates` and `fct_refutations`.
+    """
+
+    study: Row
+    spec: Mapping[str, Any]
+    graphs: Mapping[str, str]
+    hardware_classes: Sequence[Row]
+    trials: Sequence[Row]
+    validations: Sequence[Row]
+    estimates: Sequence[Row]
+    refutations: Sequence[Row]
+
+    @property
+    def factors(self) -> dict[str, Mapping[str, Any]]:
+        return {factor["name"]: factor for factor in self.spec["factors"]}
+
+    @property
+    def indicators(self) -> dict[str, Mapping[str, Any]]:
+        return {indicator["name"]: indicator for indicator in self.spec.get("indicators", ())}
+
+    @property
+    def estimands(self) -> dict[str, Mapping[str, Any]]:
+        return {estimand["name"]: estimand for estimand in self.spec["estimands"]}
+
+    def value(self, trial: Row, column: str) -> Any:
+        """A trial's factor, outcome or indicator (1.0 or 0.0); None where it is missing."""
+        indicator = self.indicators.get(column)
+        if indicator is None:
+            return trial.get(column)
+        measured = trial.get(indicator["column"])
+        if measured is None:
+            return None
+        is_above = indicator["above"] is not None
+        return float(measured > indicator["above"] if is_above else measured < indicator["below"])
+
+
+def read_study(study_id: str, warehouse: Path) -> StudyData:
+    """Read one study version from the published warehouse, which is opened read-only.
+
+    Raises
+    ------
+    WarehouseError
+        If there is no such file, it lacks the marts, or it does not know the study.
+    """
+    import duckdb
+
+    if not warehouse.is_file():
+        raise WarehouseError("the published warehouse must be there", f"no file {warehouse}", "run `make study` first")
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            return _read(study_id, connection)
+    except duckdb.Error as error:
+        first_line = str(error).splitlines()[0]
+        raise WarehouseError(f"{warehouse.name} must hold the marts", first_line, "run `make study` to rebuild it") from error
+
+
+def _read(study_id: str, connection: Any) -> StudyData:
+    def rows(sql: str, *parameters: Any) -> list[dict[str, Any]]:
+        cursor = connection.execute(sql, list(parameters))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    studies = rows("select * from marts.dim_studies where study_id = ?", study_id)
+    if not studies:
+        raise WarehouseError("the study must be in the published warehouse", repr(study_id), "see marts.dim_studies for the ones that are")
+    study = studies[0]
+    spec = json.loads(study["spec"])
+    trials = rows("select * from marts.fct_trials where study_id = ? order by position, trial_id", study_id)
+    _add_factors(trials, spec, study_id, rows)
+    classes = rows("select * from marts.dim_hardware_classes where study_id = ?", study_id)
+    order = {name: place for place, name in enumerate(spec["hardware_classes"])}
+    return StudyData(
+        study=study,
+        spec=spec,
+        graphs=json.loads(study.get("graph") or "{}"),
+        hardware_classes=sorted(classes, key=lambda row: order.get(row["hardware_class"], len(order))),
+        trials=trials,
+        validations=rows(
+            """
+            select * from marts.fct_validations where study_id = ? and is_current
+            order by is_success, severity, table_name, expectation, column_name, sentence
+            """,
+            study_id,
+        ),
+        estimates=rows(
+            """
+            select * from marts.fct_estimates where study_id = ? and is_current
+            order by estimand, subgroup, contrast_from, contrast_to, method, estimate_id
+            """,
+            study_id,
+        ),
+        refutations=rows(
+            """
+            select * from marts.fct_refutations where study_id = ? and is_current
+            order by estimand, subgroup, method, refuter, estimate_id
+            """,
+            study_id,
+        ),
+    )
+
+
+def _add_factors(trials: list[dict[str, Any]], spec: Mapping[str, Any], study_id: str, rows: Any) -> None:
+    """Factors that are no column of `fct_trials` come from the version's analysis view."""
+    missing = [factor["name"] for factor in spec["factors"] if trials and factor["name"] not in trials[0]]
+    if not missing:
+        return
+    columns = ", ".join(_quoted(name) for name in ("trial_id", *missing))
+    by_trial = {row["trial_id"]: row for row in rows(f"select {columns} from analysis_versions.{_quoted(study_id)}")}
+    for trial in trials:
+        trial.update(by_trial[trial["trial_id"]])
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

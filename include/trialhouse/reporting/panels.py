@@ -1,0 +1,272 @@
+"""The figures of a study: which series and rows go into which panel, in which unit, with which note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from trialhouse.reporting import figures, formats
+from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method_kind
+from trialhouse.reporting.dose_response import DoseResponse, dose_responses
+from trialhouse.reporting.formats import as_number, joined, level_name, quantity, short_name, words
+from trialhouse.reporting.marts import Row, StudyData
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels that stand together, with one heading and one note."""
+
+    title: str
+    note: str
+    panels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One estimate in a forest plot."""
+
+    where: str
+    what: str
+    effect: Effect
+    text: formats.EffectText
+    strip: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Estimates of one outcome on one scale, by where they hold."""
+
+    title: str
+    unit: str
+    groups: Sequence[tuple[str, Sequence[ForestRow]]]
+
+
+def _dose_estimands(data: StudyData) -> list[Mapping[str, Any]]:
+    """Primary estimands whose treatment is a factor: what the dose-response panels are about."""
+    return [
+        estimand
+        for estimand in data.estimands.values()
+        if estimand["dose_response"] and estimand["is_primary"] and estimand["treatment"] in data.factors
+    ]
+
+
+def estimated_figure(data: StudyData, found: Answer) -> Figure | None:
+    """Adjusted effect of every level against the control, a panel per outcome and a line per subgroup."""
+    methods = {finding.headline.estimand: finding.headline.method for finding in found.findings}
+    drawings = []
+    for estimand in _dose_estimands(data):
+        mine = [
+            effect
+            for effect in effects(data)
+            if effect.estimand == estimand["name"]
+            and effect.method == methods.get(estimand["name"])
+            and effect.subgroup_column == estimand["by"]
+            and formats.is_number(effect.estimate)
+        ]
+        if not mine:
+            continue
+        of = quantity(estimand["outcome"], data.indicators)
+        start = figures.Point(_key(estimand["contrast"]["from"]), 0.0)
+        series = []
+        for subgroup in sorted({effect.subgroup for effect in mine}, key=_class_order(data)):
+            points = [start, *(_point(effect, of.scale) for effect in mine if effect.subgroup == subgroup)]
+            points.sort(key=lambda point: (isinstance(point.level, str), point.level))
+            series.append(figures.Series("all" if subgroup is None else words(subgroup), points))
+        noun = formats.title(of.noun.removeprefix("the "))
+        drawings.append(
+            figures.lines(
+                f"{noun}, {of.short_unit}" if of.short_unit else noun,
+                figures.Axis(words(estimand["treatment"]), data.factors[estimand["treatment"]]["unit"] or ""),
+                figures.Axis(f"effect on {of.noun}", is_signed=True),
+                series,
+                reference=(0.0, ""),
+            )
+        )
+    note = (
+        "Each point is the adjusted effect of that level compared with the control level; bars are 95% intervals. "
+        "A hollow point is withheld or failed: it is drawn for completeness and is no finding."
+    )
+    return Figure("Estimated effect of each level, by class", note, drawings) if drawings else None
+
+
+def _point(effect: Effect, scale: float) -> figures.Point:
+    value, low, high = (None if bound is None else bound * scale for bound in (effect.estimate, effect.ci_low, effect.ci_high))
+    assert value is not None
+    return figures.Point(_key(effect.contrast_to), value, low, high, is_flagged=effect.verdict != "released")
+
+
+def observed_figures(data: StudyData) -> list[Figure]:
+    """Averages of the trials as they are, a figure per outcome, a panel per class and a line per method."""
+    found = []
+    for estimand in _dose_estimands(data):
+        treatment, control = estimand["treatment"], estimand["contrast"]["from"]
+        per_class = [one for one in dose_responses(data, treatment, estimand["outcome"], control) if one.series]
+        if not per_class:
+            continue
+        title, note = _said_of(per_class[0], f"{words(treatment)} {level_name(control)}")
+        is_chance = per_class[0].scale == "chance"
+        drawn = [point for one in per_class for series in one.series for point in series.points]
+        axis = figures.Axis(
+            title,
+            "%",
+            minimum=0.0 if is_chance else None,
+            maximum=100.0 if is_chance else None,
+            covers=[value for point in drawn for value in (point.value, point.low, point.high) if value is not None],
+        )
+        x_axis = figures.Axis(words(treatment), data.factors[treatment]["unit"] or "")
+        reference = (100.0, "") if per_class[0].scale == "ratio" else None
+        drawings = [figures.lines(words(one.hardware_class), x_axis, axis, one.series, reference=reference) for one in per_class]
+        found.append(Figure(title, note, drawings))
+    return found
+
+
+def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
+    """Heading and note of the averages of an outcome."""
+    noun = formats.title(short_name(one.outcome))
+    if one.scale == "share":
+        return f"{noun} of the trials that finished", (
+            "Mean over blocks; bars are 95% intervals from the spread between blocks. Trials that ran out of memory have no value."
+        )
+    if one.scale == "chance":
+        return formats.title(quantity(one.outcome).noun.removeprefix("the ")), (
+            "Share of trials; bars are Wilson’s 95% intervals. What was drawn at random, such as the batch size, differs between"
+            " methods, so small differences between them can be chance."
+        )
+    return f"{noun} relative to {control}", (
+        f"Each trial is compared with the {control} trial of the same block, class and other factors; geometric mean over blocks,"
+        " bars are 95% intervals from the spread between blocks. Pairs in which either did not finish are missing."
+    )
+
+
+def _by_batch(data: StudyData, hardware_class: str) -> list[tuple[str, list[Row]]]:
+    """Measured trials of a class by batch size, where the study has one."""
+    trials = [trial for trial in data.trials if trial["hardware_class"] == hardware_class and trial["is_measured"]]
+    if "batch_size" not in data.factors:
+        return [("all trials", trials)]
+    levels = sorted({trial["batch_size"] for trial in trials})
+    return [(level_name(level), [trial for trial in trials if trial["batch_size"] == level]) for level in levels]
+
+
+def _batch_axis(data: StudyData) -> figures.Axis:
+    return figures.Axis("batch size", data.factors["batch_size"]["unit"] or "") if "batch_size" in data.factors else figures.Axis("")
+
+
+def memory_figure(data: StudyData) -> Figure | None:
+    """Memory utilisation by class (the source's figure 3)."""
+    panels = []
+    for hardware_class in data.spec["hardware_classes"]:
+        groups = []
+        for name, trials in _by_batch(data, hardware_class):
+            values = [
+                100 * trial["memory_utilisation"] for trial in trials if trial["memory_utilisation"] is not None and not trial["is_oom"]
+            ]
+            groups.append((name, values, sum(bool(trial["is_oom"]) for trial in trials)))
+        if any(values or over for _, values, over in groups):
+            axis = figures.Axis("memory utilisation", "%", minimum=0.0)
+            panels.append(figures.strips(words(hardware_class), _batch_axis(data), axis, groups, (100.0, "the class's memory")))
+    note = (
+        "One dot per trial that finished, as a share of the memory of its class; the tick and its number are the median. "
+        "Trials that ran out of memory needed more than the class has: they are counted at the limit."
+    )
+    return Figure("Memory utilisation by class", note, panels) if panels else None
+
+
+def out_of_memory_figure(data: StudyData) -> Figure | None:
+    """Out-of-memory incidents by class and batch size (the source's figure 2)."""
+    panels, totals = [], []
+    for hardware_class in data.spec["hardware_classes"]:
+        counts = [(name, sum(bool(trial["is_oom"]) for trial in trials), len(trials)) for name, trials in _by_batch(data, hardware_class)]
+        if counts:
+            totals.append(f"{sum(count for _, count, _ in counts)} of {sum(of for _, _, of in counts)} on the {words(hardware_class)}")
+            axis = figures.Axis("trials out of memory", "%", minimum=0.0, maximum=112.0)
+            panels.append(figures.bars(words(hardware_class), _batch_axis(data), axis, counts))
+    return (
+        Figure("Out-of-memory incidents by class and batch size", f"Trials that ran out of memory: {joined(totals)}.", panels)
+        if panels
+        else None
+    )
+
+
+def forests(found: Answer) -> list[Forest]:
+    """Naive, adjusted and double-ML estimates of each registered contrast side by side."""
+    forests = []
+    for group in by_estimand(found.findings).values():
+        suffix = "" if group[0].is_primary else " (exploratory)"
+        rows = [
+            (finding.where, method_kind(effect.method), effect, "headline" if effect is finding.headline else "other")
+            for finding in group
+            for effect in sorted(
+                (finding.headline, *finding.others),
+                key=lambda effect: (not effect.is_naive, effect.method != finding.headline.method, effect.method),
+            )
+        ]
+        forests.append(_forest(f"{noun_of(group[0])}: {group[0].change}{suffix}", group[0].quantity, rows))
+    return forests
+
+
+def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
+    """The registered contrasts again with the treated arm restricted to one level of a factor that only the treated have."""
+    forests = []
+    for estimand, group in by_estimand(found.primary).items():
+        by, contrast_to = data.estimands[estimand]["by"], group[0].headline.contrast_to
+        parts = [
+            effect
+            for effect in effects(data)
+            if effect.estimand == estimand
+            and effect.contrast_to == contrast_to
+            and effect.subgroup_column != by
+            and effect.subgroup is not None
+        ]
+        rows = []
+        for effect in sorted(parts, key=_part_order(data)):
+            *where, level = str(effect.subgroup).split(", ")
+            rows.append((", ".join(map(words, where)) or "all classes", words(level), effect, "part"))
+        if rows:
+            forests.append(_forest(f"{noun_of(group[0])}: {group[0].change}", group[0].quantity, rows))
+    return forests
+
+
+def _forest(title: str, of: formats.Quantity, rows: Sequence[tuple[str, str, Effect, str]]) -> Forest:
+    """Rows of (where, what, effect, style) on one scale."""
+    domain = figures.domain_of(value for _, _, effect, _ in rows for value in (effect.estimate, effect.ci_low, effect.ci_high))
+    drawn = []
+    for where, what, effect, role in rows:
+        style = f"{role}{'' if effect.verdict == 'released' else ' flagged'}"
+        text = formats.effect_text(effect.estimate, effect.ci_low, effect.ci_high, of)
+        drawn.append(
+            ForestRow(where, what, effect, text, figures.strip((effect.ci_low, effect.estimate, effect.ci_high), domain, style), style)
+        )
+    return Forest(title, of.short_unit, [(where, list(group)) for where, group in groupby(drawn, key=lambda row: row.where)])
+
+
+def by_estimand(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Findings of each estimand, in their order."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.headline.estimand, []).append(finding)
+    return groups
+
+
+def noun_of(finding: Finding) -> str:
+    """The outcome as a heading."""
+    return formats.title(finding.quantity.noun.removeprefix("the "))
+
+
+def _class_order(data: StudyData) -> Any:
+    order = {name: place for place, name in enumerate(data.spec["hardware_classes"])}
+    return lambda name: (order.get(name or "", len(order)), name or "")
+
+
+def _part_order(data: StudyData) -> Any:
+    """Classes and levels in the order of the spec."""
+    levels = [str(level) for factor in data.factors.values() for level in factor["levels"]]
+    order = {name: place for place, name in enumerate([*data.spec["hardware_classes"], *levels])}
+    return lambda effect: [(order.get(part, len(order)), part) for part in str(effect.subgroup).split(", ")]
+
+
+def _key(level: Any) -> float | str:
+    number = as_number(level)
+    return str(level) if number is None else number

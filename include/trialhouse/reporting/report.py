@@ -1,0 +1,310 @@
+"""The report: one self-contained HTML file per study, which says what was found and never more than the verdicts allow."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from trialhouse.errors import WarehouseError
+from trialhouse.identity import NAME_PATTERN
+from trialhouse.reporting import formats, panels
+from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
+from trialhouse.reporting.formats import counted, joined, level_name, words
+from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
+from trialhouse.reporting.marts import Row, StudyData, read_study
+
+TEMPLATES = Path(__file__).with_name("templates")
+_PACKAGES = ("torch", "torch-pruning", "dowhy", "econml", "great-expectations", "dbt-core", "duckdb", "apache-airflow")
+
+DESIGNS = {
+    "full_factorial": "full factorial: every combination of the crossed factors",
+    "fractional_factorial": "fractional factorial: the runs that its generator names",
+    "latin_hypercube": "Latin hypercube over the crossed factors",
+    "completely_randomised": "completely randomised: combinations drawn in random order",
+    "randomised_blocks": "randomised blocks: every combination of the crossed factors in every block, in random order",
+}
+ASSIGNMENTS = {
+    "crossed": "crossed",
+    "randomised": "drawn at random, balanced",
+    "blocked": "blocks (repeated units)",
+    "fixed": "fixed",
+}
+REFUTERS = {
+    "random_common_cause": "Adds a random common cause; the estimate should not move.",
+    "data_subset": "Estimates again on random subsets; the estimate should not move.",
+    "permuted_placebo": "Replaces the treatment with a shuffled one; the effect should vanish.",
+    "left_out_columns": "Looks for measured columns that go with treatment and outcome although the graph leaves them out.",
+    "graph_rules": "Is the effect identified, and is nothing adjusted for that the treatment causes?",
+    "overlap": "Could units of every kind have been in either arm?",
+    "recipe_agreement": "Do two recipes that ought to agree do so within two standard errors?",
+    "repeated_units": "Are rows taken for independent trials that are not?",
+    "estimable": "Is there anything to compare, and an interval to be had?",
+    "sensitivity": "How strong an unobserved confounder would have to be to explain the effect away.",
+}
+STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo")
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A query that runs against the published warehouse as it stands."""
+
+    title: str
+    sql: str
+
+
+def write_report(study_id: str, warehouse: Path, out_dir: Path) -> Path:
+    """Write `<out_dir>/<study_name>/index.html` from the published warehouse.
+
+    The file needs nothing beside itself, says what is known at whatever stage the study is, is the same for the same data,
+    and takes the place of an older one as a whole.
+
+    Parameters
+    ----------
+    study_id
+        A study version in `marts.dim_studies`.
+    warehouse
+        The published DuckDB file; opened read-only.
+    out_dir
+        The reports folder; made if it is not there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    WarehouseError
+        If the warehouse is missing, lacks the marts, or does not know the study.
+    EstimationError
+        If the registered causal graph cannot be read.
+    """
+    data = read_study(study_id, warehouse)
+    name = str(data.study["study_name"])
+    if not re.match(NAME_PATTERN, name):
+        raise WarehouseError("a study's name must be lower-case letters, digits and underscores", repr(name), "fix the study's YAML")
+    path = out_dir / name / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, render_report(data, warehouse, path))
+    return path
+
+
+def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
+    """The report's HTML; `path` is where it will be, for links to what lies beside it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "words": words,
+        "title_case": formats.title,
+        "level": level_name,
+        "at": formats.time_text,
+        "p": formats.p_text,
+        "share": lambda value: f"{value:.0%}" if formats.is_number(value) else formats.MISSING,
+        "bytes": formats.bytes_text,
+        "joined": joined,
+        "svg": Markup,  # only ever text from figures.py and graph_drawing.py, which escape what they draw
+    }
+    environment.globals |= {"counted": counted, "level_text": formats.level_text}
+    found = answer_of(data)
+    return environment.get_template("report.html.j2").render(
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        data=data,
+        answer=found,
+        groups=_groups(found),
+        design=_design(data),
+        designs=DESIGNS,
+        assignments=ASSIGNMENTS,
+        registration=_registration(data),
+        graphs=_graphs(data),
+        estimated=panels.estimated_figure(data, found),
+        observed=panels.observed_figures(data),
+        memory=panels.memory_figure(data),
+        out_of_memory=panels.out_of_memory_figure(data),
+        forests=panels.forests(found),
+        by_method=panels.forests_by_method(data, found),
+        refuters=[(summary, REFUTERS.get(summary.refuter, "")) for summary in found.refuters],
+        stock=_stock(found),
+        refutations=_refutations(data, found),
+        sensitivity=_refutations(data, found, only="sensitivity"),
+        failures=_failures(data),
+        snippets=snippets(data),
+        warehouse=warehouse,
+        docs=os.path.relpath(warehouse.parent.parent / "docs" / "index.html", path.parent),
+        provenance=_provenance(data),
+    )
+
+
+def snippets(data: StudyData) -> list[Snippet]:
+    """Queries for those who want to look further; each runs against the published warehouse."""
+    name = str(data.study["study_name"]).replace("'", "''")
+    treatment = next((factor for factor in data.factors if data.factors[factor]["assignment"] == "crossed"), None)
+    by = ", ".join(["hardware_class", *([treatment] if treatment else [])])
+    return [
+        Snippet(
+            "Every current effect with its interval and verdict",
+            "select estimand, subgroup, contrast_from, contrast_to, method, estimate, ci_low, ci_high, verdict, reasons\n"
+            f"from marts.fct_estimates\nwhere study_name = '{name}' and is_current\norder by estimand, subgroup, contrast_to, method;",
+        ),
+        Snippet(
+            "Averages by class and treatment, one row per trial in the view",
+            f"select {by}, count(*) as trials, avg(accuracy) as accuracy, median(latency_ms) as latency_ms,\n"
+            "       median(peak_memory_bytes) / 1048576 as peak_memory_mib, avg(is_oom) as out_of_memory_share\n"
+            f'from analysis."{name}"\nwhere is_measured\ngroup by {by}\norder by {by};',
+        ),
+        Snippet(
+            "Trials that failed, and why",
+            "select hardware_class, status, failure_reason, count(*) as trials, min(trial_id) as an_example\n"
+            f"from marts.fct_trials\nwhere study_name = '{name}' and status not in ('ok', 'pending')\ngroup by all\norder by trials desc;",
+        ),
+        Snippet(
+            "What tried to refute each effect",
+            "select estimand, subgroup, method, refuter, verdict, p_value, statistic, reason\n"
+            f"from marts.fct_refutations\nwhere study_name = '{name}' and is_current\norder by estimand, subgroup, refuter;",
+        ),
+        Snippet(
+            "How the numbers came about over time: every estimate ever made, newest first",
+            "select estimated_at, estimand, subgroup, method, estimate, verdict, data_id, code_version, is_current\n"
+            f"from marts.fct_estimates\nwhere study_name = '{name}'\norder by estimated_at desc, estimand, subgroup, method;",
+        ),
+    ]
+
+
+def _groups(found: Answer) -> list[tuple[str, list[Finding]]]:
+    """Primary findings by outcome: the answer's paragraphs."""
+    return [(panels.noun_of(group[0]), group) for group in panels.by_estimand(found.primary).values()]
+
+
+def _design(data: StudyData) -> dict[str, Any]:
+    per_class = Counter(trial["hardware_class"] for trial in data.trials)
+    return {
+        "per_class": [(name, per_class[name]) for name in data.spec["hardware_classes"]],
+        "blocks": len({trial["block"] for trial in data.trials}),
+        "weights": len({trial["weights_id"] for trial in data.trials}),
+        "emulated": [row for row in data.hardware_classes if row["is_emulated"]],
+        "limits": sorted(
+            {limit.strip() for row in data.hardware_classes for limit in (row["not_emulated"] or "").split(";") if limit.strip()}
+        ),
+        "methods": [(name, factor) for name, factor in data.factors.items() if factor["applies_when"]],
+    }
+
+
+def _registration(data: StudyData) -> dict[str, Any]:
+    started = [trial["started_at"] for trial in data.trials if trial["started_at"] is not None]
+    registered_at = data.study["registered_at"]
+    return {
+        "registered_at": registered_at,
+        "first_trial_at": min(started, default=None),
+        "earlier": sum(at < registered_at for at in started),
+    }
+
+
+def _graphs(data: StudyData) -> list[tuple[str, str, str]]:
+    """Name, drawing and text of each registered graph."""
+    drawn = []
+    for name, text in sorted(data.graphs.items()):
+        graph = arrows_of(text, name)
+        label = f"Causal graph {name} with {counted(len(graph.nodes), 'variable')} and {counted(len(graph.edges), 'arrow')}"
+        drawn.append((name, draw(graph, _roles(data, graph), label), text))
+    return drawn
+
+
+def _roles(data: StudyData, graph: Arrows) -> dict[str, str]:
+    def column(name: str) -> str:
+        return str(data.indicators[name]["column"]) if name in data.indicators else name
+
+    estimands = data.estimands.values()
+    roles = dict.fromkeys((*data.factors, "hardware_class"), "assigned")
+    roles |= {column(estimand["outcome"]): "outcome" for estimand in estimands}
+    roles |= {column(estimand["treatment"]): "treatment" for estimand in estimands}
+    return {node: roles.get(node, "covariate") for node in graph.nodes}
+
+
+def _stock(found: Answer) -> dict[str, Any]:
+    stock: list[RefuterSummary] = [summary for summary in found.refuters if summary.refuter in STOCK_REFUTERS]
+    return {
+        "names": [words(summary.refuter) for summary in stock],
+        "tried": sum(sum(summary.verdicts.values()) for summary in stock),
+        "rejected": sum(summary.verdicts.get("failed", 0) for summary in stock),
+    }
+
+
+def _refutations(data: StudyData, found: Answer, only: str | None = None) -> list[tuple[Finding, list[Row]]]:
+    """Checks of each primary estimate."""
+    tables = []
+    for finding in found.primary:
+        rows = [
+            row
+            for row in data.refutations
+            if row["estimate_id"] == finding.headline.estimate_id and (only is None or row["refuter"] == only)
+        ]
+        if rows:
+            tables.append((finding, rows))
+    return tables
+
+
+def _failures(data: StudyData) -> dict[str, Any]:
+    failed = [trial for trial in data.trials if trial["status"] not in ("ok", "pending")]
+    reasons = Counter((trial["hardware_class"], trial["status"], trial["failure_reason"] or "no reason recorded") for trial in failed)
+    return {
+        "trials": failed,
+        "reasons": sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
+        "pending": sum(trial["status"] == "pending" for trial in data.trials),
+    }
+
+
+def _provenance(data: StudyData) -> list[tuple[str, str]]:
+    started = [trial["started_at"] for trial in data.trials if trial["started_at"] is not None]
+    ended = [trial["ended_at"] for trial in data.trials if trial["ended_at"] is not None]
+    versions = [f"{name} {metadata.version(name)}" for name in _PACKAGES if _is_installed(name)]
+
+    def all_of(rows: Sequence[Row], column: str) -> str:
+        return ", ".join(sorted({str(row[column]) for row in rows if row.get(column) is not None})) or formats.MISSING
+
+    return [
+        ("Study version", str(data.study["study_id"])),
+        ("Questions (hash)", str(data.study["estimands_id"])),
+        ("Registered", formats.time_text(data.study["registered_at"])),
+        ("First trial started", formats.time_text(min(started, default=None))),
+        ("Last trial ended", formats.time_text(max(ended, default=None))),
+        ("Validated", formats.time_text(max((row["validated_at"] for row in data.validations), default=None))),
+        ("Estimated", formats.time_text(max((row["estimated_at"] for row in data.estimates), default=None))),
+        ("Hosts", all_of(data.trials, "host")),
+        ("Estimated from data", all_of(data.estimates, "data_id")),
+        ("Estimated by code version", all_of(data.estimates, "code_version")),
+        ("This report by", f"Trialhouse {metadata.version('trialhouse')}, Python {platform.python_version()}, {', '.join(versions)}"),
+    ]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file as a whole: a reader sees the old one or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,44 @@
+"""A study in Markdown, as the Airflow UI shows it beside the DAG."""
+
+from __future__ import annotations
+
+from trialhouse.studies.spec import Estimand, Factor, Study
+
+
+def study_page(study: Study) -> str:
+    """What a study asks, assigns and estimates, in Markdown."""
+    crossed = {"crossed": "all combinations", "randomised": "drawn at random, balanced", "blocked": "blocks", "fixed": "held"}
+    factors = "\n".join(f"| `{f.name}` | {_levels(f)} | {crossed[f.assignment]} |" for f in study.factors)
+    estimands = "\n".join(f"| `{e.name}` | {_question(e)} | {'yes' if e.is_primary else 'exploratory'} |" for e in study.estimands)
+    return f"""# {study.title}
+
+{study.question}
+
+**Workload** `{study.workload.name}` on {", ".join(study.hardware_classes)}; design: {study.design.kind.replace("_", " ")}, seed {study.design.seed}.
+
+| factor | levels | assignment |
+|---|---|---|
+{factors}
+
+| estimand | effect | primary |
+|---|---|---|
+{estimands}
+
+Registered before the first trial runs; a failed gate stops the estimation. A trial that landed is not run again unless asked for.
+Trigger it with the form for fewer blocks or classes. The answer: `reports/{study.name}/index.html` in the home.
+"""
+
+
+def broken_page(name: str, reason: str) -> str:
+    """Why a YAML is no study, in Markdown."""
+    return f"# {name} cannot be read\n\n{reason}\n\nMend the file: this DAG becomes the study within a minute.\n"
+
+
+def _levels(factor: Factor) -> str:
+    levels = ", ".join(str(level) for level in factor.levels)
+    return f"{levels} {factor.unit}" if factor.unit else levels
+
+
+def _question(estimand: Estimand) -> str:
+    contrast = f"{estimand.treatment} {estimand.contrast.from_} → {estimand.contrast.to} on {estimand.outcome}"
+    return f"{contrast}, by {estimand.by}" if estimand.by else contrast

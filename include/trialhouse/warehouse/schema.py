@@ -1,0 +1,98 @@
+"""The raw tables in the database, the ledger of loaded files, and the one place where older files are brought up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trialhouse.errors import WarehouseError
+from trialhouse.raw_tables import RAW_TABLES, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import duckdb
+
+LEDGER = "load_ledger"
+LEDGER_COLUMNS: dict[str, str] = {
+    "path": "VARCHAR NOT NULL",  # relative to the landing zone
+    "table_name": "VARCHAR NOT NULL",
+    "sha256": "VARCHAR NOT NULL",
+    "bytes": "BIGINT NOT NULL",
+    "rows": "BIGINT",  # null where the file could not be read
+    "schema_version": "INTEGER",
+    "batch_id": "VARCHAR NOT NULL",  # one per transaction
+    "status": "VARCHAR NOT NULL",  # loaded, quarantined
+    "reason": "VARCHAR",
+    "loaded_at": "TIMESTAMP NOT NULL",
+}
+"""One row per file that the loader has judged; it commits together with the file's rows."""
+
+
+@dataclass(frozen=True)
+class Upcast:
+    """How one table's files of one schema version become files of the next.
+
+    Parameters
+    ----------
+    columns
+        The table's columns in the old version, name -> type as in `RAW_TABLES`.
+    select
+        SQL over a relation called `landed` that yields the columns of the next version, in order.
+    """
+
+    columns: dict[str, str]
+    select: str
+
+
+UPCASTS: dict[int, dict[str, Upcast]] = {}
+"""Schema version -> table -> upcast to the version after it. A table that did not change in a version is left out of it."""
+
+
+def columns_at(table: str, version: int) -> dict[str, str]:
+    """A raw table's columns, name -> DuckDB type without constraints, as files of that schema version have them."""
+    for later in range(version, SCHEMA_VERSION):
+        if table in UPCASTS.get(later, {}):
+            return {name: data_type(kind) for name, kind in UPCASTS[later][table].columns.items()}
+    return {name: data_type(kind) for name, kind in RAW_TABLES[table].items()}
+
+
+def select_upcast(table: str, version: int) -> str:
+    """SQL that reads files of that schema version (a list of paths as the one parameter) with today's columns."""
+    query = "SELECT * FROM read_parquet(?, hive_partitioning = false)"
+    for step in range(version, SCHEMA_VERSION):
+        if table in UPCASTS.get(step, {}):
+            query = f"WITH landed AS ({query}) {UPCASTS[step][table].select}"
+    return query
+
+
+def create_raw(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing of schema `raw`.
+
+    Raises
+    ------
+    WarehouseError
+        If a raw table has other columns than this version's: `raw` is never altered, it is rebuilt.
+    """
+    connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{LEDGER} ({_definition(LEDGER_COLUMNS)}, PRIMARY KEY (path, sha256))")
+    for table, columns in RAW_TABLES.items():
+        connection.execute(f'CREATE TABLE IF NOT EXISTS raw."{table}" ({_definition(columns)})')
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'raw' ORDER BY table_oid, column_index"
+    ).fetchall()
+    for table, columns in {**RAW_TABLES, LEDGER: LEDGER_COLUMNS}.items():
+        there = {column: kind for name, column, kind in rows if name == table}
+        if there != {name: data_type(kind) for name, kind in columns.items()}:
+            raise WarehouseError(
+                f"raw.{table} must have the columns {list(columns)}",
+                list(there),
+                "rebuild it from the landing zone: python -m trialhouse.warehouse rebuild",
+            )
+
+
+def data_type(definition: str) -> str:
+    """`"VARCHAR NOT NULL"` -> `"VARCHAR"`."""
+    return definition.split()[0]
+
+
+def _definition(columns: dict[str, str]) -> str:
+    return ", ".join(f'"{name}" {kind}' for name, kind in columns.items())

@@ -1,0 +1,1 @@
+"""What a trial trains and measures: one file per workload, found through the entry point group `trialhouse.workloads`."""

@@ -1,0 +1,64 @@
+"""What a workload must offer: who it is, a network, data, and how long to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from trialhouse.studies.designs import WorkloadIdentity
+from trialhouse.studies.spec import Factor
+
+if TYPE_CHECKING:
+    import torch
+
+Phase = Literal["pretraining", "finetuning"]
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one phase trains: Adam on cross-entropy with a one-cycle learning rate.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training split.
+    learning_rate
+        The highest one, reached after a third of the steps.
+    batch_size
+        Examples per step; the last, smaller batch of an epoch is used too.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
+class Examples(NamedTuple):
+    """A split in memory: `inputs` as float32 (examples, channels, height, width), `targets` as int64 class numbers (examples,)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+
+class Workload(Protocol):
+    """A classifier to train, prune and measure. Built with its settings; costs nothing until a method is called."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        """Check the settings; an unknown key or an impossible value raises WorkloadError."""
+
+    def check(self, factors: Sequence[Factor]) -> None:
+        """Refuse factors or levels that this workload cannot set (WorkloadError)."""
+
+    def identity(self) -> WorkloadIdentity:
+        """What of it determines a trial, the data's checksum included."""
+
+    def network(self, seed: int) -> torch.nn.Module:
+        """A network with fresh weights, a pure function of settings and seed; its last linear layer gives the class scores."""
+
+    def examples(self, split: Split) -> Examples:
+        """The data of a split, the same in every process."""
+
+    def recipe(self, phase: Phase) -> Recipe:
+        """How a phase trains."""

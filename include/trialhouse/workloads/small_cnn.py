@@ -1,0 +1,142 @@
+"""A convolutional network of three weight layers on small images: real, and trained on a CPU in a second.
+
+Its first layer is wide and keeps the image's size; the second steps over every other pixel. So a batch needs much memory
+for little arithmetic, and memory limits bite within milliseconds of compute. Widths are multiples of eight at the usual
+pruning ratios (80 -> 56, 32, 8), which keeps vector units equally busy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trialhouse.errors import WorkloadError
+from trialhouse.studies.designs import WorkloadIdentity
+from trialhouse.studies.spec import Factor
+from trialhouse.workloads import datasets
+from trialhouse.workloads.protocol import Examples, Phase, Recipe, Split
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "small_cnn"
+VERSION = "1"
+"""Raised whenever the same settings would give another network, other data or another training."""
+
+PRUNING_METHODS = ("none", "l1_structured", "random_structured", "l1_mask")
+WEIGHTS_FACTORS = ("seed", "pruning_ratio", "pruning_method")
+FACTORS = (*WEIGHTS_FACTORS, "batch_size")
+
+
+class SmallCNNSettings(BaseModel):
+    """Settings of the workload; everything that is the same for all trials of a study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10"] = "digits"
+    """`digits` ships inside scikit-learn; the others are torchvision's, from `TRIALHOUSE_DATA_DIR` or downloaded."""
+    width: int = Field(80, ge=4, le=1024)
+    """Channels of the first layer; the second has a quarter as many."""
+    pretraining_epochs: int = Field(12, ge=1, le=1000)
+    """Epochs before pruning."""
+    finetuning_epochs: int = Field(3, ge=1, le=1000)
+    """Epochs after pruning, the same for every ratio, 0 included."""
+    pretraining_learning_rate: float = Field(0.01, gt=0)
+    """Highest learning rate before pruning."""
+    finetuning_learning_rate: float = Field(0.005, gt=0)
+    """Highest learning rate after pruning."""
+    train_batch_size: int = Field(64, ge=1)
+    """Examples per step of both phases (a trial's `batch_size` is about inference)."""
+
+
+class SmallCNN:
+    """See the module; a `trialhouse.workloads.protocol.Workload`."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        try:
+            self.settings = SmallCNNSettings.model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                expected = f"settings of workload {NAME!r} must be among {list(SmallCNNSettings.model_fields)}"
+                raise WorkloadError(expected, repr(name), "rename or remove it") from error
+            expected = f"setting {name!r} of workload {NAME!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            raise WorkloadError(expected, repr(first["input"]), f"fix workload.settings.{name}") from error
+
+    def check(self, factors: Sequence[Factor]) -> None:
+        """Refuse factors and levels that this workload cannot set."""
+        for factor in factors:
+            if factor.name not in FACTORS:
+                expected = f"factors of workload {NAME!r} must be among {list(FACTORS)}"
+                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
+            levels = factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise)
+            for level in levels:
+                _check_level(factor.name, level)
+
+    def identity(self) -> WorkloadIdentity:
+        """Settings with all defaults, and the checksum of the data."""
+        return self._identity
+
+    def network(self, seed: int) -> torch.nn.Module:
+        """Convolution (stride 1), convolution (stride 2), average pooling to 2 x 2, linear; batch norm and ReLU after each convolution."""
+        import torch
+        from torch import nn
+
+        width, narrow = self.settings.width, max(1, self.settings.width // 4)
+        shape = datasets.SHAPES[self.settings.dataset]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = nn.Sequential(
+                OrderedDict(
+                    wide=nn.Conv2d(shape.channels, width, 3, padding=1, bias=False),
+                    wide_norm=nn.BatchNorm2d(width),
+                    wide_relu=nn.ReLU(inplace=True),
+                    narrow=nn.Conv2d(width, narrow, 3, stride=2, padding=1, bias=False),
+                    narrow_norm=nn.BatchNorm2d(narrow),
+                    narrow_relu=nn.ReLU(inplace=True),
+                    pool=nn.AdaptiveAvgPool2d(2),
+                    flatten=nn.Flatten(),
+                    classifier=nn.Linear(4 * narrow, shape.classes),
+                )
+            )
+        # rows of channels: half the time per step of the default layout on a CPU
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def examples(self, split: Split) -> Examples:
+        """The data of a split."""
+        return self._examples[split]
+
+    def recipe(self, phase: Phase) -> Recipe:
+        """Epochs, learning rate and batch size of a phase."""
+        settings = self.settings
+        if phase == "pretraining":
+            return Recipe(settings.pretraining_epochs, settings.pretraining_learning_rate, settings.train_batch_size)
+        return Recipe(settings.finetuning_epochs, settings.finetuning_learning_rate, settings.train_batch_size)
+
+    @cached_property
+    def _identity(self) -> WorkloadIdentity:
+        return WorkloadIdentity(NAME, VERSION, self.settings.model_dump(), datasets.checksum(self.settings.dataset), WEIGHTS_FACTORS)
+
+    @cached_property
+    def _examples(self) -> dict[Split, Examples]:
+        return datasets.load(self.settings.dataset)
+
+
+def _check_level(name: str, level: object) -> None:
+    remedy = f"fix factor {name!r}"
+    number = isinstance(level, int | float) and not isinstance(level, bool)
+    if name == "pruning_method":
+        if level not in PRUNING_METHODS:
+            raise WorkloadError(f"pruning_method must be one of {list(PRUNING_METHODS)}", repr(level), remedy)
+    elif name == "pruning_ratio":
+        if not number or not 0 <= level < 1:  # type: ignore[operator]
+            raise WorkloadError("pruning_ratio must be in [0, 1)", repr(level), remedy)
+    else:
+        least = 0 if name == "seed" else 1
+        if not number or int(level) != level or level < least:  # type: ignore[call-overload, operator]
+            raise WorkloadError(f"{name} must be a whole number from {least}", repr(level), remedy)

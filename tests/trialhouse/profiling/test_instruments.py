@@ -1,0 +1,143 @@
+"""The instruments: latency samples, peak memory, counters, FLOPs, and the sampler outside."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from trialhouse.attempts import Reading
+from trialhouse.profiling import counters, latency, memory
+from trialhouse.profiling.flops import count_flops
+from trialhouse.profiling.sampler import Sampler
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+
+
+def test_latency_is_sampled_after_warming_up() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.05 if calls == 1 else 0.002)
+
+    sampled = latency.sample_latency(call)
+    assert calls == latency.WARM_UP_CALLS + len(sampled.latency_ms)
+    assert len(sampled.latency_ms) == latency.MOST_SAMPLES
+    assert sampled.warmup_ms >= 52
+    assert 2 <= min(sampled.latency_ms) < 20
+
+
+def test_slow_calls_are_sampled_less_often_but_never_less_than_a_few_times() -> None:
+    assert len(latency.sample_latency(lambda: time.sleep(0.06)).latency_ms) == latency.FEWEST_SAMPLES
+
+
+@needs_linux
+def test_peak_memory_is_what_was_touched_since_not_what_is_left_or_was_before() -> None:
+    script = textwrap.dedent("""
+        from trialhouse.profiling.memory import PeakMemory
+        MIB = 1 << 20
+        del (before := [bytearray(300 * MIB)])[:]
+        peak = PeakMemory()
+        held = bytearray(100 * MIB)
+        del held
+        print(peak.read().value / MIB)
+    """)
+    mib = float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+    assert mib == pytest.approx(100, abs=2)
+
+
+def test_a_peak_that_cannot_be_reset_is_null_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, text: str) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert memory.PeakMemory().read() == Reading(reason="the peak cannot be reset: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes."), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_only_refused_allocations_are_out_of_memory(error: Exception, expected: bool) -> None:
+    assert memory.is_out_of_memory(error) is expected
+
+
+def test_the_refused_size_is_in_the_message_or_not() -> None:
+    assert memory.refused_bytes(RuntimeError("you tried to allocate 83886080 bytes. Error code 12")) == Reading(83886080)
+    assert memory.refused_bytes(MemoryError()).value is None
+    assert memory.refused_bytes(MemoryError()).reason
+
+
+@needs_linux
+def test_counters_count_this_stretch_or_say_why_not() -> None:
+    perf = counters.PerfCounters()
+    time.sleep(0.05)
+    perf.start()
+    start = time.process_time_ns()
+    while time.process_time_ns() - start < 50_000_000:
+        pass
+    readings = perf.read()
+    assert list(readings) == list(counters.EVENTS)
+    assert all((reading.value is None) == (reading.reason is not None) for reading in readings.values())
+    clock = readings["task_clock_ns"]
+    assert clock.reason is not None or 45e6 < clock.value < 500e6  # type: ignore[operator]
+
+
+def test_forbidden_counters_are_null_with_the_kernels_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def forbid(kind: int, number: int, flags: int) -> int:
+        tried.append(flags)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(counters, "_perf_event_open", forbid)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert counters.PerfCounters().read()["instructions"] == Reading(reason="perf_event_open: Permission denied")
+    assert tried[1] == tried[0] | counters._EXCLUDE_KERNEL  # without the kernel it may be allowed
+
+
+def test_another_system_has_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    perf = counters.PerfCounters()
+    perf.start()
+    assert perf.read()["cpu_cycles"].reason == f"perf_event_open: not on darwin {os.uname().machine}"
+
+
+def test_flops_are_two_per_multiply_add() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 10))
+    assert count_flops(network, torch.zeros(1, 1, 8, 8)) == 2 * (64 * 9 * 4 + 256 * 10)
+
+
+def test_the_sampler_sees_the_childs_memory_and_tells_or_gives_reasons() -> None:
+    script = "import time; held = bytearray(200 << 20); print('in', flush=True); time.sleep(30)"
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    sampler = Sampler()
+    sampler.watch(child.pid)
+    child.kill()
+    child.wait()
+    sampler.watch(child.pid)  # gone: nothing to see, nothing to fall over
+    readings = sampler.read({"ru_utime": 0.5})
+    assert readings["child_peak_rss_bytes"].value > 200 << 20  # type: ignore[operator]
+    assert readings["user_cpu_s"] == Reading(0.5)
+    assert readings["minor_page_faults"] == Reading(reason="the child was not reaped")
+    for name, reading in readings.items():
+        assert (reading.value is None) == (reading.reason is not None), name
+    assert readings["swap_in_bytes"].reason is not None or readings["swap_in_bytes"].value >= 0  # type: ignore[operator]

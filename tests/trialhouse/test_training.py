@@ -1,0 +1,169 @@
+"""Making weights: what lands, the same bits however it is cut, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trialhouse.engine import outcomes, rows, tiny_study, trials_of
+from trialhouse import training
+from trialhouse.settings import Settings, get_settings
+from trialhouse.studies.designs import Trial
+from trialhouse.training import make_weights_for, pretrained_id
+from trialhouse.workloads.registry import load_workload
+from trialhouse.workloads.weights import WeightsStore
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((home / "weights").glob("*.safetensors"))}
+
+
+def by_cell(trials: list[Trial]) -> dict[tuple[Any, Any], str]:
+    return {(trial.factors["pruning_ratio"], trial.factors["pruning_method"]): trial.weights_id for trial in trials}
+
+
+def test_weights_land_with_outcomes_curves_and_realised_levels(home: Settings) -> None:
+    study = tiny_study({"pretraining_epochs": 4})
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 3}
+    cells = by_cell(trials)
+    whole, structured, masked = (outcomes(home, cells[cell]) for cell in [(0, "none"), (0.6, "l1_structured"), (0.6, "l1_mask")])
+    assert whole["accuracy"] > 0.9  # type: ignore[operator]
+    assert structured["accuracy_before_finetuning"] < structured["accuracy"]  # type: ignore[operator]
+    assert (whole["parameters"], structured["parameters"], masked["parameters"]) == (16130, 3002, 16130)
+    assert (whole["flops"], structured["flops"], masked["flops"]) == (554560, 111232, 554560)
+    assert whole["macs"] == 554560 / 2
+    assert masked["nonzero_parameters"] == 16130 - round(0.6 * 720) - round(0.6 * 14400)
+    curves = rows(home, "curves", cells[0, "none"])
+    test_accuracy = {(row["phase"], row["step"]): row["value"] for row in curves if (row["split"], row["metric"]) == ("test", "accuracy")}
+    assert list(test_accuracy) == [*(("pretraining", step) for step in (1, 2, 3, 4)), ("finetuning", 1)]
+    assert test_accuracy["finetuning", 1] == whole["accuracy"]
+    assert test_accuracy["pretraining", 4] == whole["accuracy_before_finetuning"]
+    realised = {row["factor"]: row["realised"] for row in rows(home, "realised", cells[0.6, "l1_mask"])}
+    assert realised["pruning_method"] == "l1_mask"
+    assert float(realised["pruning_ratio"]) == pytest.approx(0.6, abs=1e-3)
+    assert {row["metric"] for row in rows(home, "profiles", cells[0, "none"])} >= {"threads", "isa", "torch_version"}
+    assert {row["unit_kind"] for row in rows(home, "attempts")} == {"weights"}
+
+
+def test_the_same_bits_in_one_piece_in_parts_and_in_other_processes(home: Settings, tmp_path: Path) -> None:
+    study = tiny_study(seeds=(0, 1), ratios=(0, 0.5), methods=("random_structured",))
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 4}
+    script = textwrap.dedent("""
+        import sys
+        import torch
+        torch.set_num_threads(2)
+        from pathlib import Path
+        from tests.trialhouse.engine import tiny_study, trials_of
+        from trialhouse.settings import Settings
+        from trialhouse.training import make_weights_for
+        study = tiny_study(seeds=(0, 1), ratios=(0, 0.5), methods=("random_structured",))
+        counts = make_weights_for(study, trials_of(study), int(sys.argv[2]), 3, settings=Settings(home=Path(sys.argv[1])))
+        assert set(counts) == {"ok"}, counts
+    """)
+    # three parts of four weights: two processes need the same pre-trained network at the same time
+    root = Path(__file__).parents[2]
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "other"), str(part)], cwd=root) for part in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    ours, theirs = contents(home.home), contents(tmp_path / "other")
+    assert len(ours) == 4 + 2
+    assert ours == theirs
+    for weights_id in by_cell(trials).values():
+        assert outcomes(home, weights_id) == outcomes(Settings(home=tmp_path / "other"), weights_id)
+
+
+def test_every_part_together_is_the_whole_and_neighbours_share_a_seed(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tiny_study(seeds=(0, 1, 2), ratios=(0, 0.3, 0.6))
+    trials = trials_of(study)
+    seeds: list[list[int]] = []
+
+    def only_note(workload: Any, weights_id: str, factors: Mapping[str, Any], store: WeightsStore) -> Any:
+        seeds[-1].append(factors["seed"])
+        return training.Attempt("weights", weights_id, weights_id)
+
+    monkeypatch.setattr(training, "_attempt", only_note)
+    for part in range(3):
+        seeds.append([])
+        make_weights_for(study, trials, part, 3)
+    assert [len(part) for part in seeds] == [5, 5, 5]
+    assert all(len(set(part)) == 1 for part in seeds)
+    assert len(rows(home, "attempts")) == 15
+
+
+def test_what_landed_is_skipped_unless_asked_or_gone(home: Settings) -> None:
+    study = tiny_study(ratios=(0, 0.9), methods=("l1_structured",))
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 2}
+    assert make_weights_for(study, trials) == {"skipped": 2}
+    before = contents(home.home)
+    WeightsStore(home.weights_dir).path(trials[0].weights_id).unlink()
+    assert make_weights_for(study, trials) == {"ok": 1, "skipped": 1}
+    assert make_weights_for(study, trials, rerun=True) == {"ok": 2}
+    assert contents(home.home) == before
+    assert sorted(row["attempt"] for row in rows(home, "attempts", trials[0].weights_id)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("phase", ["pretraining", "finetuning"])
+def test_a_loss_that_is_no_number_is_divergence_and_is_not_tried_again(home: Settings, phase: str) -> None:
+    study = tiny_study({f"{phase}_learning_rate": 1e38}, methods=("l1_structured",))
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"diverged": 2}
+    for row in rows(home, "attempts"):
+        assert row["status"] == "diverged"
+        assert row["failure_reason"] == f"loss is not finite in epoch 1 of {phase}"
+    assert {row["phase"] for row in rows(home, "curves")} == ({"pretraining"} if phase == "finetuning" else set())
+    assert "accuracy" not in outcomes(home, trials[0].weights_id)
+    assert not WeightsStore(home.weights_dir).has(trials[0].weights_id)
+    assert make_weights_for(study, trials) == {"skipped": 2}
+
+
+def test_a_crash_of_one_is_a_row_and_stops_no_other(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tiny_study(methods=("l1_structured",))
+    trials = trials_of(study)
+    real = training.prune
+
+    def prune(network: Any, method: str, *arguments: Any) -> float:
+        if method == "l1_structured":
+            raise RuntimeError("the pruner\nbroke")
+        return real(network, method, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "prune", prune)
+        assert make_weights_for(study, trials) == {"ok": 1, "crashed": 1}
+    crashed = by_cell(trials)[0.6, "l1_structured"]
+    assert rows(home, "attempts", crashed)[0]["failure_reason"] == "RuntimeError: the pruner broke"
+    assert make_weights_for(study, trials) == {"ok": 1, "skipped": 1}
+    assert WeightsStore(home.weights_dir).failure(crashed) is None
+
+
+def test_a_pretrained_network_is_made_once_for_all_its_weights(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tiny_study()
+    phases: list[str] = []
+    real = training.fit
+
+    def fit(*arguments: Any) -> Any:
+        phases.append(arguments[4])
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "fit", fit)
+    make_weights_for(study, trials_of(study))
+    assert phases == ["pretraining", *["finetuning"] * 3]
+    workload = load_workload(study)
+    assert WeightsStore(home.weights_dir).has(pretrained_id(workload, 0))
+    assert pretrained_id(workload, 0) != pretrained_id(workload, 1)
+
+
+def test_threads_are_put_back(home: Settings) -> None:
+    before = torch.get_num_threads()
+    with training.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    assert get_settings().home == home.home

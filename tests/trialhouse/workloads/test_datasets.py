@@ -1,0 +1,101 @@
+"""Data: real digits, split by content; torchvision's sets from raw files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trialhouse.errors import WorkloadError
+from trialhouse.settings import get_settings
+from trialhouse.workloads import datasets
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("TRIALHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRIALHOUSE_DATA_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    yield tmp_path
+    get_settings.cache_clear()
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    images, targets = load_digits(return_X_y=True)
+    splits = datasets._digits()
+    ours = np.concatenate([splits["train"][0], splits["test"][0]]).reshape(-1, 64)
+    assert sorted(map(bytes, ours.astype(np.uint8))) == sorted(map(bytes, images.astype(np.uint8)))
+    assert np.bincount(np.concatenate([splits["train"][1], splits["test"][1]])).tolist() == np.bincount(targets).tolist()
+
+
+def test_the_digits_are_split_within_each_class_without_overlap() -> None:
+    splits = datasets._digits()
+    train, test = np.bincount(splits["train"][1]), np.bincount(splits["test"][1])
+    assert np.abs(test - datasets.TEST_SHARE * (train + test)).max() <= 0.5
+    images = {split: {image.tobytes() for image in inputs} for split, (inputs, _) in splits.items()}
+    assert not images["train"] & images["test"]
+
+
+def test_inputs_are_standardised_by_the_training_pixels() -> None:
+    train = datasets.load("digits")["train"]
+    assert train.inputs.shape == (1347, 1, 8, 8)
+    assert abs(float(train.inputs.mean())) < 1e-6
+    assert float(train.inputs.std(correction=0)) == pytest.approx(1, abs=1e-6)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def test_mnist_is_read_from_raw_files_and_its_checksum_from_their_bytes(data_dir: Path) -> None:
+    raw = data_dir / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = {"train": rng.integers(0, 256, (6, 28, 28)), "t10k": rng.integers(0, 256, (3, 28, 28))}
+    for name, array in images.items():
+        write_idx(raw / f"{name}-images-idx3-ubyte", array)
+        write_idx(raw / f"{name}-labels-idx1-ubyte", np.arange(len(array)))
+    splits = datasets.load("mnist")
+    assert splits["train"].inputs.shape == (6, 1, 28, 28)
+    assert splits["test"].targets.tolist() == [0, 1, 2]
+    expected = (images["t10k"] - images["train"].mean()) / images["train"].std()
+    np.testing.assert_allclose(splits["test"].inputs[:, 0].numpy(), expected, rtol=1e-5, atol=1e-6)
+    first = datasets.checksum("mnist")
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"what a download leaves beside")
+    assert datasets.checksum("mnist") == first
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(3)[::-1])
+    assert datasets.checksum("mnist") != first
+
+
+def test_data_that_cannot_be_had_are_one_line(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trialhouse.workloads.torchvision_ops import import_torchvision
+
+    def offline(*arguments: object, **more: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(import_torchvision().datasets.cifar, "download_and_extract_archive", offline)
+    with pytest.raises(WorkloadError) as caught:
+        datasets.checksum("cifar10")
+    assert str(caught.value) == (
+        f"dataset 'cifar10' must be under {data_dir} or downloadable, got no network; set TRIALHOUSE_DATA_DIR to a folder that has it"
+    )
+
+
+def test_torchvision_models_import_beside_a_cpu_torch() -> None:
+    from trialhouse.workloads.torchvision_ops import import_torchvision
+
+    assert import_torchvision().models.vgg16 is not None
+    assert import_torchvision() is import_torchvision()
+
+
+@pytest.mark.skipif("TRIALHOUSE_DATA_DIR" not in os.environ, reason="no TRIALHOUSE_DATA_DIR with the real MNIST")
+def test_the_real_mnist() -> None:
+    get_settings.cache_clear()
+    splits = datasets.load("mnist")
+    assert (len(splits["train"].targets), len(splits["test"].targets)) == (60_000, 10_000)
