@@ -67,6 +67,8 @@ pass SSL_CERT_FILE "$$(setting cert)"; \
 pass UV_TORCH_BACKEND "$$(test -n "$$UV_INDEX$$UV_FIND_LINKS" || echo auto)"; \
 uv() { UV_INDEX_STRATEGY=unsafe-best-match $(PY) -m uv pip "$$@" --quiet; };
 endef
+# Or uv takes the Python version that pyproject.toml gives for compiling the pins.
+this_python = --python-version "$$($(PY) -c 'import platform; print(platform.python_version())')"
 pip = $(PY) -m pip -qq --disable-pip-version-check
 
 $(READY): requirements.txt pyproject.toml
@@ -76,6 +78,6 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module must be installed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 	@if test "$$($(PY) -V 2>/dev/null)" != "$$($(PYTHON) -V)"; then echo "set-up: virtual environment in .venv"; $(PYTHON) -m venv --clear .venv; fi
 	@echo "set-up: $$(grep -c '==' requirements.txt) packages"
-	@$(with_uv) $(pip) install $(UV) && uv install -r requirements.txt && uv install --no-deps -e . || \
+	@$(with_uv) $(pip) install $(UV) && uv install $(this_python) -r requirements.txt && uv install --no-deps -e . || \
 	  { echo "set-up: uv did not do it; pip takes a few minutes"; $(pip) install -r requirements.txt && $(pip) install --no-deps -e .; }
 	@touch $@

@@ -87,7 +87,7 @@ def validate_table(table: str, suite: Mapping[str, Any], data: StudyData) -> lis
     context.enable_analytics(enable=False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("published").add_dataframe_asset(table)
-    batch = asset.add_batch_definition_whole_dataframe("study").get_batch({"dataframe": data.frames[table]})
+    batch = asset.add_batch_definition_whole_dataframe("study").get_batch({"dataframe": data.frames[table].reset_index(drop=True)})
     numbered = [{**item, "meta": {**item["meta"], "place": place}} for place, item in enumerate(suite["expectations"])]
     result = batch.validate(
         gx.ExpectationSuite(name=suite["name"], expectations=numbered),

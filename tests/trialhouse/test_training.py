@@ -54,9 +54,9 @@ def test_weights_land_with_outcomes_curves_and_realised_levels(home: Settings) -
 
 
 def test_the_same_bits_in_one_piece_in_parts_and_in_other_processes(home: Settings, tmp_path: Path) -> None:
-    study = tiny_study(seeds=(0, 1), ratios=(0, 0.5), methods=("random_structured",))
+    study = tiny_study(ratios=(0, 0.3, 0.6), methods=("random_structured",))
     trials = trials_of(study)
-    assert make_weights_for(study, trials) == {"ok": 4}
+    assert make_weights_for(study, trials) == {"ok": 3}
     script = textwrap.dedent("""
         import sys
         import torch
@@ -65,16 +65,16 @@ def test_the_same_bits_in_one_piece_in_parts_and_in_other_processes(home: Settin
         from tests.trialhouse.engine import tiny_study, trials_of
         from trialhouse.settings import Settings
         from trialhouse.training import make_weights_for
-        study = tiny_study(seeds=(0, 1), ratios=(0, 0.5), methods=("random_structured",))
-        counts = make_weights_for(study, trials_of(study), int(sys.argv[2]), 3, settings=Settings(home=Path(sys.argv[1])))
+        study = tiny_study(ratios=(0, 0.3, 0.6), methods=("random_structured",))
+        counts = make_weights_for(study, trials_of(study), int(sys.argv[2]), 2, settings=Settings(home=Path(sys.argv[1])))
         assert set(counts) == {"ok"}, counts
     """)
-    # three parts of four weights: two processes need the same pre-trained network at the same time
+    # two processes on other numbers of threads, which need the same pre-trained network at the same time
     root = Path(__file__).parents[2]
-    processes = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "other"), str(part)], cwd=root) for part in range(3)]
-    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "other"), str(part)], cwd=root) for part in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
     ours, theirs = contents(home.home), contents(tmp_path / "other")
-    assert len(ours) == 4 + 2
+    assert len(ours) == 3 + 1
     assert ours == theirs
     for weights_id in by_cell(trials).values():
         assert outcomes(home, weights_id) == outcomes(Settings(home=tmp_path / "other"), weights_id)

@@ -252,7 +252,7 @@ def _cross_fit(treatment: Array, outcome: Array, covariates: Array, clusters: ND
         else:
             folds = min(FOLDS, len(np.unique(clusters)))
             splits = list(GroupKFold(folds, shuffle=True, random_state=state).split(features, groups=clusters))
-        lasso = LassoCV(cv=5, alphas=20, max_iter=2_000)
+        lasso = LassoCV(alphas=20, max_iter=2_000)
         learner = LinearDML(model_y=lasso, model_t=lasso, cv=splits, random_state=state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lasso paths that stop early choose a slightly larger penalty

@@ -132,7 +132,6 @@ def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir
             "task_instance_heartbeat_timeout_detection_interval": 5,
         },
         "dag_processor": {"parsing_processes": 1, "refresh_interval": 30, "min_file_process_interval": 60, "print_stats_interval": 0},
-        "cosmos": {"enable_telemetry": False},
     }
     airflow = {
         f"AIRFLOW__{section.upper()}__{key.upper()}": str(value) for section, keys in sections.items() for key, value in keys.items()

@@ -24,6 +24,7 @@ from trialhouse.reporting.formats import (
     joined,
     level_name,
     quantity,
+    sentence,
     title,
     words,
 )
@@ -114,7 +115,7 @@ class Finding:
         effect, noun, text = self.headline, self.quantity.noun, self.text(is_long=True)
         among = f" It speaks only of the strata where both arms survive ({words(effect.stratum)})." if effect.stratum else ""
         if not self.is_released:
-            return title(f"{self._place}{self._no_finding()}{among}"), "", ""
+            return title(f"{self._place}{self._no_finding()}"), "", ""
         assert effect.estimate is not None
         if effect.estimate == 0 and effect.ci_low == effect.ci_high == 0:
             same = f"{self.change} made no difference to {noun}: it was the same in every trial of both arms."
@@ -129,8 +130,8 @@ class Finding:
     def _no_finding(self) -> str:
         effect = self.headline
         verdict = {"withheld": "was withheld", "failed": "failed"}.get(effect.verdict, "has no value")
-        why = f" because {'; '.join(reason.strip().rstrip('.') for reason in effect.reasons)}" if effect.reasons else ""
-        return f"no finding on {self.quantity.noun}: the estimate {verdict}{why}."
+        why = f" {' '.join(map(sentence, effect.reasons))}" if effect.reasons else ""
+        return f"no finding on {self.quantity.noun}: the estimate {verdict}.{why}"
 
     @property
     def _place(self) -> str:
@@ -416,17 +417,31 @@ def _refuters(rows: Iterable[Row], registered: Sequence[str]) -> tuple[RefuterSu
 
 
 def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
-    """Each caveat once, with what it belongs to: ``accuracy: server, laptop; latency: PC``, or ``all``."""
-    places: dict[str, dict[str, list[str]]] = {}
+    """Each caveat once, with what it belongs to: ``accuracy: server, laptop; latency: PC``, or ``all``.
+
+    What differs from estimate to estimate only in its outcome's name or in numbers is one caveat; such numbers become dots.
+    """
+    kinds: dict[str, list[tuple[list[str], Finding]]] = {}
     for finding in findings:
-        for text in dict.fromkeys(caveat.split(";")[0].strip(" .") for caveat in finding.headline.caveats):
-            places.setdefault(text, {}).setdefault(_short_noun(finding), []).append(finding.where)
-    return tuple((text, _places(nouns, len(findings))) for text, nouns in places.items())
+        short = (caveat.split(";")[0].strip(" .").replace(finding.headline.outcome, "outcome") for caveat in finding.headline.caveats)
+        for text in dict.fromkeys(short):
+            parts = re.split(r"(\d[\d.,]*(?:e[+-]?\d+)?)", text)  # every second one is a number
+            kinds.setdefault("…".join(parts[::2]), []).append((parts, finding))
+    return tuple(
+        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], len(findings))) for said in kinds.values()
+    )
 
 
-def _places(nouns: Mapping[str, list[str]], of: int) -> str:
-    if sum(map(len, nouns.values())) == of:
+def _merged(texts: Sequence[Sequence[str]]) -> str:
+    return "".join(parts[0] if len(set(parts)) == 1 else "…" for parts in zip(*texts, strict=True))
+
+
+def _places(findings: Sequence[Finding], of: int) -> str:
+    if len(findings) == of:
         return "all"
+    nouns: dict[str, list[str]] = {}
+    for finding in findings:
+        nouns.setdefault(_short_noun(finding), []).append(finding.where)
     return "; ".join(f"{noun}: {', '.join(where)}" for noun, where in nouns.items())
 
 

@@ -145,7 +145,9 @@ def strips(title: str, x_axis: Axis, y_axis: Axis, groups: Sequence[tuple[str, S
         if values:
             median = _median(values)
             panel.add("line", class_="median", x1=middle - step * 0.26, x2=middle + step * 0.26, y1=y(median), y2=y(median))
-            panel.add("text", f"{number(median, 0)}%", class_="direct", x=middle + step * 0.29, y=y(median) + 4)
+            panel.add(
+                "text", "< 1%" if 0 < median < 0.5 else f"{number(median, 0)}%", class_="direct", x=middle + step * 0.29, y=y(median) + 4
+            )
         if over:
             panel.add("text", f"{over} ran out", class_="direct middle accent", x=middle, y=y(limit[0]) - 6)
     _x_axis(panel, x_axis, [(left + step * (index + 0.5), name) for index, (name, _, _) in enumerate(groups)])

@@ -102,6 +102,11 @@ def title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def sentence(text: str) -> str:
+    """The text as one sentence: a capital first letter and one full stop."""
+    return f"{title(text.strip()).rstrip('.')}."
+
+
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether the value is a finite number (and not a boolean)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -108,6 +108,7 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
     environment.filters |= {
         "words": words,
         "title_case": formats.title,
+        "sentence": formats.sentence,
         "level": level_name,
         "at": formats.time_text,
         "p": formats.p_text,

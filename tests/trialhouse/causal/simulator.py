@@ -30,7 +30,7 @@ def graphs() -> dict[str, str]:
     return {"pruning.dot": GRAPH.read_text(encoding="utf-8")}
 
 
-def simulate(study: Study | None = None, *, seed: int = 0, accuracy_slope: float = ACCURACY_SLOPE) -> pd.DataFrame:
+def simulate(study: Study | None = None, *, seed: int = 0, hardware_classes: tuple[str, ...] = tuple(MEMORY)) -> pd.DataFrame:
     """One row per trial. Trials whose memory exceeds their class's run out of it and have no accuracy in service.
 
     The accuracy is that of the weights: seeds differ (SD .02), weights of a seed too (SD .01). Latency grows with what
@@ -45,10 +45,12 @@ def simulate(study: Study | None = None, *, seed: int = 0, accuracy_slope: float
     of_weights: dict[str, float] = {}
     rows = []
     for trial in sorted(trials, key=lambda item: item.trial_id):
+        if trial.hardware_class not in hardware_classes:
+            continue
         ratio, method, batch = float(trial.factors["pruning_ratio"]), str(trial.factors["pruning_method"]), int(trial.factors["batch_size"])
         of_seed.setdefault(trial.factors["seed"], rng.normal(0, 0.02))
         of_weights.setdefault(trial.weights_id, rng.normal(0, 0.01))
-        accuracy = 0.95 + of_seed[trial.factors["seed"]] + accuracy_slope * ratio + of_weights[trial.weights_id]
+        accuracy = 0.95 + of_seed[trial.factors["seed"]] + ACCURACY_SLOPE * ratio + of_weights[trial.weights_id]
         left = 1 - KEPT[method] * ratio
         memory = (5e7 + BYTES_PER_IMAGE * batch * left) * (1 + 0.01 * rng.normal())
         limit = MEMORY[trial.hardware_class]

@@ -55,6 +55,17 @@ def test_a_class_larger_than_the_machine_gets_what_there_is_and_a_reason(runner:
     assert told["readings"] == {"enforced_cpus": [available, None, reason], "enforced_threads": [available, None, reason]}
 
 
+@needs_linux
+def test_a_limit_that_the_system_only_pretends_to_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limit: None)
+    box = HardwareClass.model_validate(hardware())
+    assert limits.limit_memory(box)["enforced_memory_bytes"].reason == "this system accepts RLIMIT_DATA and does not enforce it"
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
 def test_another_system_is_told_and_does_not_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch  # before the platform seems another one
 

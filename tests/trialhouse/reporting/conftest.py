@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from trialhouse.raw_tables import RAW_TABLES
 from trialhouse.studies.catalogue import graph_file, load_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
+from trialhouse.studies.spec import Study
 
 MIB = 2**20
 STUDY_ID = "study_1111111111111111"
@@ -40,18 +43,19 @@ def make_warehouse(tmp_path: Path) -> Callable[..., tuple[str, Path]]:
 
 
 def write_warehouse(path: Path, stage: str = "estimated", change: Change | None = None) -> tuple[str, Path]:
-    tables = _tables(stage)
+    tables = deepcopy(_tables(stage))
     if change is not None:
         change(tables)
     _write(path, tables)
     return tables["marts.dim_studies"][0]["study_id"], path
 
 
+@cache
 def _tables(stage: str) -> dict[str, list[Row]]:
     study = load_study("pruning_digits")
     identity = WorkloadIdentity("small_cnn", "1", dict(study.workload.settings), "0" * 64, ("seed", "pruning_ratio", "pruning_method"))
     trials = assign(study, identity, {name: f"hardware_{index:016x}" for index, name in enumerate(study.hardware_classes)})
-    facts = _measure(trials, STUDY_ID, pending_from=len(trials) // 3 if stage == "running" else len(trials))
+    facts = _measure(trials, pending_from=len(trials) // 3 if stage == "running" else len(trials))
     graph = {study.graph: graph_file(study).read_text()}
     dim: Row = {
         "study_id": STUDY_ID,
@@ -68,7 +72,7 @@ def _tables(stage: str) -> dict[str, list[Row]]:
         "is_current": True,
         "is_changed_after_first_trial": False,
     }
-    estimates = _estimates(facts, STUDY_ID) if stage == "estimated" else []
+    estimates = _estimates(facts) if stage == "estimated" else []
     return {
         "marts.dim_studies": [dim],
         "marts.dim_hardware_classes": [
@@ -86,15 +90,13 @@ def _tables(stage: str) -> dict[str, list[Row]]:
             for index, name in enumerate(study.hardware_classes)
         ],
         "marts.fct_trials": facts,
-        "marts.fct_validations": []
-        if stage in ("running", "measured")
-        else _validations(STUDY_ID, facts, has_failed=stage == "gates_failed"),
+        "marts.fct_validations": [] if stage in ("running", "measured") else _validations(facts, has_failed=stage == "gates_failed"),
         "marts.fct_estimates": estimates,
         "marts.fct_refutations": list(_refutations(estimates)),
     }
 
 
-def _measure(trials: Iterable[Trial], study_id: str, pending_from: int) -> list[Row]:
+def _measure(trials: Iterable[Trial], pending_from: int) -> list[Row]:
     rng = np.random.default_rng(1)
     rows = []
     for trial in trials:
@@ -118,7 +120,7 @@ def _measure(trials: Iterable[Trial], study_id: str, pending_from: int) -> list[
         is_ok = status == "ok"
         rows.append(
             {
-                "study_id": study_id,
+                "study_id": STUDY_ID,
                 "study_name": "pruning_digits",
                 "trial_id": trial.trial_id,
                 "weights_id": trial.weights_id,
@@ -162,7 +164,7 @@ def _measure(trials: Iterable[Trial], study_id: str, pending_from: int) -> list[
     return rows
 
 
-def _validations(study_id: str, facts: list[Row], *, has_failed: bool) -> list[Row]:
+def _validations(facts: list[Row], *, has_failed: bool) -> list[Row]:
     checks = [
         ("expect_column_values_to_be_between", "accuracy", "critical", not has_failed, "accuracy must lie in [0, 1]"),
         ("expect_sample_ratio", "arm", "critical", True, "measured trials per arm must match the assignment (chi-squared p = 1.00)"),
@@ -178,7 +180,7 @@ def _validations(study_id: str, facts: list[Row], *, has_failed: bool) -> list[R
     return [
         {
             "validation_id": "validation_0000000000000001",
-            "study_id": study_id,
+            "study_id": STUDY_ID,
             "table_name": "fct_trials",
             "expectation": expectation,
             "column_name": column,
@@ -194,7 +196,7 @@ def _validations(study_id: str, facts: list[Row], *, has_failed: bool) -> list[R
     ]
 
 
-def _estimates(facts: list[Row], study_id: str) -> list[Row]:
+def _estimates(facts: list[Row]) -> list[Row]:
     study = load_study("pruning_digits")
     rows: list[Row] = []
     for estimand in study.estimands:
@@ -203,14 +205,13 @@ def _estimates(facts: list[Row], study_id: str) -> list[Row]:
             for level in levels:
                 is_registered = level == estimand.contrast.to
                 for method in ("naive", "adjusted_linear", "double_ml") if is_registered else ("adjusted_linear",):
-                    rows.append(_estimate(facts, study_id, estimand, subgroup, level, method, len(rows), is_registered))
+                    rows.append(_estimate(facts, study, estimand, subgroup, level, method, len(rows), is_registered))
     return rows
 
 
 def _estimate(
-    facts: list[Row], study_id: str, estimand: Any, subgroup: str | None, level: Any, method: str, index: int, is_registered: bool
+    facts: list[Row], study: Study, estimand: Any, subgroup: str | None, level: Any, method: str, index: int, is_registered: bool
 ) -> Row:
-    study = load_study("pruning_digits")
     indicators = {indicator.name: indicator for indicator in study.indicators}
 
     def value(row: Row, name: str) -> float | None:
@@ -237,10 +238,10 @@ def _estimate(
     }[verdict]
     caveats = ["six blocks: intervals rest on few repeated units"]
     if estimand.outcome in ("accuracy", "latency_ms") and subgroup == "laptop":
-        caveats.append("trials that ran out of memory have no accuracy in service; the effect is that of the stratum where both arms ran")
+        caveats.append("trials that ran out of memory are left out; the effect is that of the stratum where both arms ran")
     return {
         "estimate_id": f"estimate_{index:016x}",
-        "study_id": study_id,
+        "study_id": STUDY_ID,
         "study_name": "pruning_digits",
         "is_current": True,
         "data_id": "data_0000000000000001",

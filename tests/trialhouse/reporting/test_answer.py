@@ -44,8 +44,7 @@ def test_a_flagged_estimate_states_no_number_and_no_direction(make_warehouse, wo
     verb = {"withheld": "was withheld", "failed": "failed"}[word]
     for finding in found.findings:
         assert "no finding" in finding.sentence.lower()
-        assert finding.sentence.rstrip().endswith(("disagree.", ")."))
-        assert f"the estimate {verb} because the recipes disagree" in finding.sentence
+        assert finding.sentence.endswith(f": the estimate {verb}. The recipes disagree.")
         assert not any(claim in finding.sentence for claim in ("raises", "lowers", "percentage", "interval", "told from zero"))
     text = render_text(found, 120)
     for finding in found.primary:
@@ -170,7 +169,20 @@ def test_json_holds_the_stored_numbers_and_the_verdicts(make_warehouse):
 def test_caveats_are_said_once_with_what_they_belong_to(make_warehouse):
     caveats = dict(answer(*make_warehouse()).caveats)
     assert caveats["six blocks: intervals rest on few repeated units"] == "all"
-    assert caveats["trials that ran out of memory have no accuracy in service"] == "accuracy: laptop; latency: laptop"
+    assert caveats["trials that ran out of memory are left out"] == "accuracy: laptop; latency: laptop"
+
+
+def test_caveats_that_differ_in_numbers_or_the_outcomes_name_are_one(make_warehouse):
+    def add(tables):
+        for index, row in enumerate(tables["marts.fct_estimates"]):
+            row["caveats"] = json.dumps(
+                [f"{index} of 18 trials without {row['outcome']} are left out; they crashed.", "small sample: 6 blocks"]
+            )
+
+    assert answer(*make_warehouse(change=add)).caveats == (
+        ("… of 18 trials without outcome are left out", "all"),
+        ("small sample: 6 blocks", "all"),
+    )
 
 
 def test_what_cannot_be_read_is_said_in_one_line(make_warehouse, tmp_path):

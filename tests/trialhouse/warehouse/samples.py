@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,9 @@ from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, register
 from trialhouse.settings import Settings
 from trialhouse.studies.designs import Trial
+from trialhouse.warehouse.loader import load_landed
+from trialhouse.warehouse.models import build_models
+from trialhouse.warehouse.publish import publish
 
 Row = dict[str, Any]
 Change = Callable[[str, Row], Row | None]
@@ -50,8 +53,9 @@ def land_trials(
     attempt: int = 1,
     statuses: Mapping[str, str | None] | None = None,
     change: Change | None = None,
+    made: Collection[str] = (),
 ) -> None:
-    """Land one attempt of the trials and of their weights, all rows of a table in one file."""
+    """Land one attempt of the trials and of their weights (but for those `made` already), all rows of a table in one file."""
     statuses = statuses or {}
     rng = np.random.default_rng(7)
     rows: dict[str, list[Row]] = {"outcomes": [], "samples": [], "curves": [], "profiles": [], "realised": [], "attempts": []}
@@ -61,7 +65,7 @@ def land_trials(
         if changed is not None:
             rows[table].append(changed)
 
-    for weights_id, trial in {trial.weights_id: trial for trial in trials}.items():
+    for weights_id, trial in {trial.weights_id: trial for trial in trials if trial.weights_id not in made}.items():
         unit = {"unit_id": weights_id, "unit_kind": "weights", "attempt": attempt}
         ratio = float(trial.factors["pruning_ratio"])
         kept = 1 - ratio if trial.factors["pruning_method"] != "l1_mask" else 1.0
@@ -117,3 +121,10 @@ def _attempt(unit: Row, trial: Trial, status: str, hardware_class: str | None) -
         "started_at": now,
         "ended_at": now + timedelta(seconds=1),
     }
+
+
+def build(settings: Settings, select: str | None = None) -> None:
+    """Load, build and publish, as the warehouse tasks of a study do."""
+    load_landed(settings)
+    build_models(select, line=lambda _: None, settings=settings)
+    publish(settings)

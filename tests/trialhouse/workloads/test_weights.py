@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_failure_is_remembered_until_weights_are_there(tmp_path: Path) -> None
 
 def test_missing_and_foreign_weights_are_one_line(tmp_path: Path) -> None:
     store = WeightsStore(tmp_path)
-    with pytest.raises(WorkloadError, match="weights must be at .*, got no such file"):
+    with pytest.raises(WorkloadError, match=r"weights must be at .*, got no such file"):
         store.load(WEIGHTS_ID, WORKLOAD)
     store.save(WEIGHTS_ID, torch.nn.Linear(2, 3), {})
     with pytest.raises(WorkloadError, match=r"weights_0123456789abcdef.safetensors must fit the workload's network"):
@@ -78,22 +79,17 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == [store.path(WEIGHTS_ID).name]
 
 
-def _make_once(root: str, log: str) -> None:
-    store = WeightsStore(Path(root))
-    with store.making(WEIGHTS_ID):
-        if not store.path(WEIGHTS_ID).exists():
-            time.sleep(0.3)
-            store.path(WEIGHTS_ID).write_text("made")
-            with open(log, "a") as file:
-                file.write("made\n")
-
-
 def test_of_two_processes_that_want_the_same_weights_one_makes_them(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_make_once, args=(str(tmp_path / "weights"), str(tmp_path / "log"))) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    assert (tmp_path / "log").read_text() == "made\n"
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from trialhouse.workloads.weights import WeightsStore
+        store = WeightsStore(Path("{tmp_path}/weights"))
+        with store.making("{WEIGHTS_ID}"):
+            if not store.has("{WEIGHTS_ID}"):
+                time.sleep(1)
+                store.path("{WEIGHTS_ID}").touch()
+                print("made")
+    """)
+    processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate(timeout=60)[0] for process in processes) == ["", "made\n"]

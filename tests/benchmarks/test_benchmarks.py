@@ -1,0 +1,20 @@
+"""Benchmarks at toy size: they run, and write down what the contract says."""
+
+from __future__ import annotations
+
+import json
+
+from tests.benchmarks import bench_landing
+from trialhouse.settings import Settings
+
+
+def test_landing_writes_its_result(home: Settings) -> None:
+    ratio = bench_landing.run(files=4, rows_per_file=500, repeats=3)
+    result = json.loads((home.bench_dir / "landing.json").read_text())
+    assert set(result) == {"name", "value", "unit", "goal", "is_met", "detail", "environment"}
+    assert result["name"] == "landing"
+    assert abs(result["value"] - ratio) < 1e-3
+    assert result["is_met"] == (ratio <= bench_landing.GOAL)
+    assert result["detail"]["rows"] == 2000
+    assert len(result["detail"]["duckdb_s"]) == len(result["detail"]["loader_s"]) == 3
+    assert set(result["environment"]) == {"python", "platform", "cpus", "versions"}
