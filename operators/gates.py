@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from trialhouse.warehouse.validation import StudyData
 
 FAILING_ROWS = 20
-"""How many failing rows are named."""
+"""How many failing rows are named in a landed result."""
+
+NAMED_IN_A_LINE = 3
+"""And in a line of text."""
 
 
 @dataclass(frozen=True)
@@ -139,5 +142,9 @@ def _plain(value: Any) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    where = f" in {row['failing_rows']}" if row["failing_rows"] else ""
+    """One expectation that was not met, for a log or a message; all keys that are kept are in the landed row."""
+    failing = json.loads(row["failing_rows"] or "[]")
+    names = [" ".join(key) if isinstance(key, list) else str(key) for key in failing]
+    more = ", ..." if len(names) > NAMED_IN_A_LINE else ""
+    where = f" ({', '.join(names[:NAMED_IN_A_LINE])}{more})" if names else ""
     return f"{row['table_name']}: {row['sentence']} Got {row['observed']}{where}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from trialhouse.registration import registered
 from trialhouse.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from trialhouse.causal.study import Results
+    from trialhouse.causal import Results
 
 
 def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
@@ -33,7 +34,7 @@ def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
     for table, rows in {"refutations": results.refutations, "estimates": results.estimates}.items():
         if not landing.has(table, batch_id):
             landing.write(table, rows, unit_id=batch_id)
-    return dict(Counter(row["verdict"] for row in results.estimates if row["is_primary"]))
+    return dict(Counter(row["verdict"] for row in results.primary))
 
 
 def effects_of_study(study_name: str, settings: Settings | None = None) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def effects_of_study(study_name: str, settings: Settings | None = None) -> dict[
 
 
 def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, cluster: str | None = None) -> dict[str, Any]:
-    """The same for any CSV or Parquet file and a graph; see `trialhouse.causal.study.estimate_table`.
+    """The same for any CSV or Parquet file and a graph; see `trialhouse.causal.estimate_table`.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, 
     """
     import duckdb
 
-    from trialhouse.causal.study import estimate_table
+    from trialhouse.causal import estimate_table
 
     readers = {".csv": "read_csv(?)", ".parquet": "read_parquet(?)"}
     if table.suffix not in readers:
@@ -74,7 +75,7 @@ def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, 
 
 
 def _results(study_id: str, settings: Settings) -> Results:
-    from trialhouse.causal.study import estimate_study
+    from trialhouse.causal import estimate_study
     from trialhouse.warehouse.read import study_frame
 
     registration = registered(study_id, settings)
@@ -83,7 +84,8 @@ def _results(study_id: str, settings: Settings) -> Results:
 
 
 def _as_json(results: Results) -> dict[str, Any]:
-    primary = [row for row in results.estimates if row["is_primary"]]
-    worst = next((word for word in ("failed", "withheld") if any(row["verdict"] == word for row in primary)), "released")
-    reasons = [f"{row['estimand']} {row['subgroup'] or ''}: {row['reasons']}" for row in primary if row["verdict"] != "released"]
+    """Both lists, the worst verdict of a primary estimate, and the reasons for every one that is not released."""
+    verdicts = {row["verdict"] for row in results.primary}
+    worst = next((word for word in ("failed", "withheld") if word in verdicts), "released")
+    reasons = [reason for row in results.primary if row["verdict"] == worst for reason in json.loads(row["reasons"])]
     return {"estimates": results.estimates, "refutations": results.refutations, "verdict": worst, "reasons": reasons}

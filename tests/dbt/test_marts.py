@@ -64,9 +64,9 @@ def test_one_row_per_version_and_trial(house: House) -> None:
     assert counts == {house.older.study_id: len(house.older.trials), house.study.study_id: len(house.study.trials)}
     shared = {trial.trial_id for trial in house.older.trials} & {trial.trial_id for trial in house.study.trials}
     assert shared  # versions share trials, and their measurements
-    assert house.sql("SELECT count(*) FROM (SELECT trial_id FROM marts.fct_trials WHERE attempts > 0 GROUP BY ALL HAVING count(*) > 1)") == [
-        (len(shared),)
-    ]
+    assert house.sql(
+        "SELECT count(*) FROM (SELECT trial_id FROM marts.fct_trials WHERE attempts > 0 GROUP BY ALL HAVING count(*) > 1)"
+    ) == [(len(shared),)]
 
 
 def test_status_is_how_the_last_attempt_ended(house: House) -> None:
@@ -103,7 +103,9 @@ def test_percentiles_are_those_of_the_landed_samples(house: House) -> None:
 
 
 def test_studies_know_their_newest_version_and_their_registration(house: House) -> None:
-    rows = {row[0]: row[1:] for row in house.sql("SELECT study_id, is_current, trials, is_registered_before_first_trial FROM marts.dim_studies")}
+    rows = {
+        row[0]: row[1:] for row in house.sql("SELECT study_id, is_current, trials, is_registered_before_first_trial FROM marts.dim_studies")
+    }
     assert rows == {
         house.older.study_id: (False, len(house.older.trials), True),
         house.study.study_id: (True, len(house.study.trials), True),

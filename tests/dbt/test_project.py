@@ -78,6 +78,11 @@ def test_every_mart_is_under_contract_with_every_column_described(empty: Setting
             assert all(len(column["description"]) > 3 for column in node["columns"].values()), name
 
 
+def test_results_keep_every_raw_column(manifest: dict[str, Any]) -> None:
+    for name in ("validations", "estimates", "refutations"):
+        assert set(RAW_TABLES[name]) <= set(manifest["nodes"][f"model.trialhouse.fct_{name}"]["columns"])
+
+
 def test_every_raw_table_is_a_source_and_every_mart_has_a_reader_or_is_documented(manifest: dict[str, Any]) -> None:
     assert {source["name"] for source in manifest["sources"].values()} == {*RAW_TABLES, "load_ledger"}
     assert {exposure["name"] for exposure in manifest["exposures"].values()} == {"causal_engine", "data_gates", "report"}

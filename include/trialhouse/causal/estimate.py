@@ -31,9 +31,6 @@ from trialhouse.causal.inference import (
 )
 from trialhouse.causal.sample import Sample
 
-METHODS = ("naive", "adjusted_linear", "double_ml")
-PRIMARY_METHOD = "adjusted_linear"
-
 FOLDS = 5
 MIN_ROWS = 10
 REPEATS = 5
@@ -161,7 +158,7 @@ def estimate(sample: Sample, identification: Identification, method: str, *, spa
     Parameters
     ----------
     method
-        One of `METHODS`.
+        `naive`, `adjusted_linear` or `double_ml`.
     span
         Units of treatment between the two levels of the contrast; 1 for two arms.
     seed
@@ -234,13 +231,14 @@ def _cross_fit(treatment: Array, outcome: Array, covariates: Array, clusters: ND
     from sklearn.linear_model import LassoCV
     from sklearn.model_selection import GroupKFold, KFold
 
+    plain = least_squares(treatment, outcome, covariates, clusters)
+    if plain.note is not None:  # what one regression cannot tell, many cannot tell either
+        return [Inference(math.nan, note=plain.note)]
     features = second_degree(covariates)
     if clusters is not None and _stands_for_units(covariates, clusters):
         treatment, outcome, features = (_within(column, clusters) for column in (treatment, outcome, features))
     features = features[:, features.std(axis=0) > 1e-9]
     features = features / features.std(axis=0) if features.shape[1] else np.zeros((len(treatment), 1))
-    if float(np.ptp(treatment)) == 0:
-        return [Inference(math.nan, note="the covariates determine the treatment")]
     if len(outcome) < MIN_ROWS:
         return [Inference(math.nan, note=f"cross-fitting needs at least {MIN_ROWS} trials")]
     scale = float(outcome.std()) or 1.0
@@ -267,7 +265,7 @@ def _final_stage(treatment: Array, outcome: Array, clusters: NDArray[np.int64] |
     """LinearDML's last regression (no constant) with the errors that the design asks for; its own are HC1 and normal."""
     weight = float(treatment @ treatment)
     if weight <= 1e-12:
-        return Inference(math.nan, note="the covariates determine the treatment")
+        return Inference(math.nan, note="lasso regressions predict the treatment")
     slope = float(treatment @ outcome) / weight
     errors = outcome - slope * treatment
     if clusters is None:

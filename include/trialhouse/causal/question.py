@@ -16,10 +16,15 @@ from trialhouse.causal.identify import Identification, identify, in_words, rules
 from trialhouse.causal.inference import Inference
 from trialhouse.causal.model import Assignment, CausalGraph, causal_model
 from trialhouse.causal.results import Contrast, Results, add_rows
-from trialhouse.causal.sample import Sample, Survival, arms_of, label, make_sample, surviving
+from trialhouse.causal.sample import Sample, Survival, arms_of, finishing, label, make_sample, surviving
 from trialhouse.causal.verdict import Check, decide
 
+METHODS = ("naive", "adjusted_linear", "double_ml")
+"""The recipes of a registered contrast; see `trialhouse.causal.estimate`."""
+PRIMARY_METHOD = "adjusted_linear"
+
 FEW_UNITS = 20
+"""Repeated units below which the small sample is mentioned."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +149,13 @@ def answer(question: Question, at: datetime) -> Results:
 
 def _compare(question: Question, comparison: Comparison, identification: Identification, results: Results, at: datetime) -> None:
     from trialhouse.causal import refute
-    from trialhouse.causal.estimate import PRIMARY_METHOD, Estimate, estimate
+    from trialhouse.causal.estimate import Estimate, estimate
 
     arms, span = _arms(question, comparison)
     frame = question.frame[arms.notna()]
     arms = arms[arms.notna()]
-    # A quantity has no arms: rows without an outcome are refused before it comes to this.
     survival = (
-        Survival(frame.index, (len(frame), 0), (0, 0), 0, None)
+        finishing(frame, question.outcome, question.lost_for)
         if question.is_quantity
         else surviving(frame, arms, question.outcome, question.strata, question.lost_for)
     )
@@ -181,7 +185,7 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
         sample, found = samples[method], estimates.get(method)
         adjusting = plain if method == "naive" else identification
         checks = [*_missing(survival, question.outcome, found), refute.graph_rules(adjusting)]
-        if method == "naive" and survival.stratum is not None:
+        if survival.stratum is not None and (method == "naive" or question.is_quantity):
             checks.append(_survivors(survival))
         if found is not None:
             checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
@@ -210,7 +214,6 @@ def _attacks(
     question: Question, comparison: Comparison, method: str, sample: Sample, estimates: Mapping[str, Any], is_random: bool, seed: int
 ) -> Iterator[Check]:
     from trialhouse.causal import refute
-    from trialhouse.causal.estimate import PRIMARY_METHOD
     from trialhouse.causal.sensitivity import sensitivity
 
     found = estimates[method]
@@ -295,6 +298,9 @@ def _missing(survival: Survival, outcome: str, found: Any) -> Iterator[Check]:
 
 def _survivors(survival: Survival) -> Check:
     lost, assigned = survival.lost, survival.assigned
+    if assigned[1] == 0:
+        reason = f"Compares survivors only: {lost[0]} of {assigned[0]} trials did not finish, more at some levels than at others."
+        return Check("survivorship", "failed", reason, consequence="withheld")
     reason = (
         f"Compares survivors only: {lost[0]} of {assigned[0]} control and {lost[1]} of {assigned[1]} treated trials did not finish,"
         " so the arms are no longer alike."
@@ -320,7 +326,7 @@ def _caveats(
 ) -> list[str]:
     told = list(question.caveats)
     told += identification.notes
-    if survival.sentence and not is_naive:
+    if survival.sentence and not is_naive and not question.is_quantity:
         told.append(survival.sentence)
     if survival.left_out:
         told.append(f"{survival.left_out} trials that crashed, or have no {question.outcome} for another reason, are left out")

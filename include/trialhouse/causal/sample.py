@@ -114,9 +114,7 @@ def arms_of(column: pd.Series[Any], control: Any, level: Any) -> pd.Series[Any]:
     return pd.Series(np.select([_equals(column, control), _equals(column, level)], [0.0, 1.0], np.nan), index=column.index)
 
 
-def surviving(
-    frame: pd.DataFrame, arms: pd.Series[Any], outcome: str, strata: Sequence[str], lost_for: Collection[str], status: str = "status"
-) -> Survival:
+def surviving(frame: pd.DataFrame, arms: pd.Series[Any], outcome: str, strata: Sequence[str], lost_for: Collection[str]) -> Survival:
     """Keep the strata in which both arms survive completely.
 
     An outcome that only finished trials have (accuracy in service, latency) is missing because of the treatment: comparing
@@ -134,8 +132,7 @@ def surviving(
     lost_for
         Values of `status` that the treatment can cause. Rows without the outcome for another reason are dropped singly.
     """
-    has_outcome = frame[outcome].notna()
-    is_lost = ~has_outcome & frame[status].isin(list(lost_for)) if status in frame else ~has_outcome
+    has_outcome, is_lost = _losses(frame, outcome, lost_for)
     left_out = int((~has_outcome & ~is_lost).sum())
     counted = has_outcome | is_lost
     assigned = tuple(int((counted & (arms == arm)).sum()) for arm in (0, 1))
@@ -153,6 +150,22 @@ def surviving(
         chosen, word = (kept, "") if len(kept) <= len(dropped) else (dropped, "all but ")
         stratum = word + (" or ".join(_in_order(chosen)) or "none")
     return Survival(rows, assigned, lost, left_out, stratum)  # type: ignore[arg-type]
+
+
+def finishing(frame: pd.DataFrame, outcome: str, lost_for: Collection[str]) -> Survival:
+    """The rows that have the outcome, for a treatment without arms: there are no strata in which to compare like with like."""
+    has_outcome, is_lost = _losses(frame, outcome, lost_for)
+    lost = int(is_lost.sum())
+    left_out = int((~has_outcome & ~is_lost).sum())
+    stratum = "trials that finished" if lost else None
+    return Survival(frame.index[has_outcome], (len(frame) - left_out, 0), (lost, 0), left_out, stratum)
+
+
+def _losses(frame: pd.DataFrame, outcome: str, lost_for: Collection[str]) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """Which rows have the outcome, and which lost it for a reason that the treatment can give."""
+    has_outcome = frame[outcome].notna()
+    is_lost = ~has_outcome & (frame["status"].isin(list(lost_for)) if "status" in frame else True)
+    return has_outcome, is_lost
 
 
 def make_sample(

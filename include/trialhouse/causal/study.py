@@ -9,14 +9,12 @@ from typing import Any
 import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph
-from trialhouse.causal.question import Comparison, Question, answer_all
+from trialhouse.causal.question import METHODS, PRIMARY_METHOD, Comparison, Question, answer_all
 from trialhouse.causal.refute import check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import label, require_columns
 from trialhouse.errors import EstimationError
 from trialhouse.studies.spec import Estimand, Factor, Indicator, Level, Study
-
-METHODS = ("naive", "adjusted_linear", "double_ml")
 
 LOST_FOR = ("out_of_memory", "diverged", "timed_out")
 """What the treatment can do to a trial. A crash is taken for an accident, and such trials are left out singly."""
@@ -97,8 +95,7 @@ def _with_indicators(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
 def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Mapping[str, str], study_id: str) -> list[Question]:
     factor, indicator = _treatment_factor(study, estimand)
     outcome_indicator = next((item for item in study.indicators if item.name == estimand.outcome), None)
-    nested = [item for item in study.factors if item.applies_when is not None and item.applies_when.factor == factor.name]
-    averaged = [item for item in nested if _is_absent(item, estimand, indicator)]
+    averaged = [item for item in study.factors if _is_tied(item, factor, estimand, indicator)]
     covariates = [item for item in study.factors if item.assignment != "fixed" and item.name != factor.name and item not in averaged]
     adjustment = estimand.adjustment
     block = study.block_factor.name if study.block_factor else None
@@ -119,7 +116,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     ]
     questions = []
     for value in _subgroups(study, estimand):
-        rows = frame if estimand.by is None else frame[frame[estimand.by].map(label) == label(value)]
+        rows = frame if estimand.by is None else frame[frame[estimand.by].map(label).isin(_levels_of(estimand.by, value, averaged))]
         questions.append(
             Question(
                 study_id=study_id,
@@ -144,7 +141,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 subgroup_column=estimand.by,
                 subgroup=None if estimand.by is None else label(value),
                 is_quantity=is_quantity,
-                averaged_over=tuple(item.name for item in averaged),
+                averaged_over=tuple(item.name for item in averaged if item.name != estimand.by),
                 meaning=_meaning(rows, estimand, factor, indicator),
                 caveats=tuple(_caveats(graph)),
             )
@@ -157,13 +154,19 @@ def _treatment_factor(study: Study, estimand: Estimand) -> tuple[Factor, Indicat
     return study.factor(indicator.column if indicator else estimand.treatment), indicator
 
 
-def _is_absent(nested: Factor, estimand: Estimand, indicator: Indicator | None) -> bool:
-    """Whether a factor that depends on the treatment has no level of its own in one of the arms compared."""
-    assert nested.applies_when is not None
-    if indicator is not None or estimand.dose_response:
-        return True
+def _is_tied(other: Factor, factor: Factor, estimand: Estimand, indicator: Indicator | None) -> bool:
+    """Whether a factor cannot be held fixed in the contrast, because it has no meaning in one of the arms (or gives the treatment its)."""
     levels = (estimand.contrast.from_, estimand.contrast.to)
-    return any(not float(level) > nested.applies_when.above for level in levels)
+    if other.applies_when is not None and other.applies_when.factor == factor.name:
+        is_mixed = indicator is not None or estimand.dose_response
+        return is_mixed or any(not float(level) > other.applies_when.above for level in levels)
+    return factor.applies_when is not None and factor.applies_when.factor == other.name and factor.otherwise in levels
+
+
+def _levels_of(column: str, value: Any, averaged: list[Factor]) -> list[str]:
+    """The levels that make a subgroup: its own, and the one that stands for "does not apply" (the control that all share)."""
+    otherwise = [item.otherwise for item in averaged if item.name == column and item.otherwise is not None]
+    return [label(level) for level in (value, *otherwise)]
 
 
 def _graph(
@@ -196,11 +199,11 @@ def _comparisons(
         return found
     if estimand.dose_response:
         others: list[Level] = [other for other in factor.levels if label(other) not in (label(control), label(level))]
-        found += [Comparison(control, other, ("adjusted_linear",)) for other in others]
+        found += [Comparison(control, other, (PRIMARY_METHOD,)) for other in others]
     for nested in averaged:
-        assert nested.applies_when is not None
-        if float(level) > nested.applies_when.above >= float(control):
-            found += [Comparison(control, level, ("adjusted_linear",), only=(nested.name, value)) for value in nested.levels]
+        above = nested.applies_when.above if nested.applies_when is not None and nested.applies_when.factor == factor.name else None
+        if above is not None and nested.name != estimand.by and float(level) > above >= float(control):
+            found += [Comparison(control, level, (PRIMARY_METHOD,), only=(nested.name, value)) for value in nested.levels]
     return found
 
 

@@ -10,14 +10,12 @@ from typing import Any
 import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph_file
-from trialhouse.causal.question import Comparison, Question, answer_all
+from trialhouse.causal.question import METHODS, Comparison, Question, answer_all
 from trialhouse.causal.refute import REFUTERS, check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import is_number, label, require_columns
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
-
-_METHODS = ("naive", "adjusted_linear", "double_ml")
 
 
 def estimate_table(
@@ -90,7 +88,7 @@ def estimate_table(
         frame=data,
         treatment=treatment,
         outcome=outcome,
-        comparisons=(Comparison(control, level, _METHODS, is_primary=True, is_refuted=True),),
+        comparisons=(Comparison(control, level, METHODS, is_primary=True, is_refuted=True),),
         graph=drawn,
         assignment=drawn.assignment or "observational",
         adjustment="auto" if adjustment == "auto" else tuple(adjustment),

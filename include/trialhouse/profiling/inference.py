@@ -53,7 +53,7 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
     -------
     dict
         `status` (`ok` or `out_of_memory`) and `failure_reason`; `outcomes` and `profiles` as readings
-        [value, text, reason]; `realised`; `samples` (`latency_ms`).
+        [value, text, reason]; `realised`; `samples` (`latency_ms`, `preemptions`).
     """
     import torch
 
@@ -101,4 +101,4 @@ def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, in
     report["realised"]["batch_size"] = len(batch)
     latency = sample_latency(lambda: network(batch))
     report["outcomes"]["warmup_ms"] = Reading(latency.warmup_ms)
-    report["samples"]["latency_ms"] = latency.latency_ms
+    report["samples"] |= {"latency_ms": latency.latency_ms, "cpu_shares": latency.cpu_shares}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trialhouse.errors import WarehouseError
 from trialhouse.settings import Settings, get_settings, inherited_environment
+from trialhouse.warehouse.writer import writer_lock
 
 Line = Callable[[str], object]
 
@@ -51,7 +52,7 @@ def write_docs(*, line: Line = print, settings: Settings | None = None) -> Path:
 
 def _dbt(arguments: list[str], line: Line, settings: Settings) -> None:
     project = str(settings.dbt_project_dir)
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", *arguments]
+    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
     command += ["--project-dir", project, "--profiles-dir", project, "--target-path", str(_target(settings))]
     command += ["--log-path", str(settings.home / "logs" / "dbt")]
     environment = {
@@ -61,7 +62,10 @@ def _dbt(arguments: list[str], line: Line, settings: Settings) -> None:
         "DO_NOT_TRACK": "1",
     }
     # dbt imports every top-level module whose name starts with dbt_, so it is run where there is none
-    with subprocess.Popen(command, env=environment, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with (
+        writer_lock(settings),  # dbt opens and closes the database for each model: no loader or copy gets in between
+        subprocess.Popen(command, env=environment, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
         assert process.stdout is not None
         lines = [text.rstrip() for text in process.stdout if not line(text.rstrip())]
     if process.returncode != 0:

@@ -251,6 +251,46 @@ def test_the_data_id_follows_the_numbers(trials: pd.DataFrame) -> None:
         assert (pair[0]["estimate_id"] == pair[1]["estimate_id"]) is is_same
 
 
+def test_a_method_is_compared_with_the_control_that_all_methods_share(trials: pd.DataFrame) -> None:
+    of_method = one(treatment="pruning_method", contrast={"from": "none", "to": "l1_mask"}, outcome="latency_ms")
+    row = rows(estimate_study(of_method, trials, graphs(), study_id=STUDY_ID), subgroup="server", is_primary=True)[0]
+    assert json.loads(row["adjustment"]) == ["seed", "batch_size"]  # the ratio goes with the method: 0 where there is none
+    assert "Averaged over pruning_ratio" in row["estimand_expression"]
+    assert row["ci_low"] < 0 < row["ci_high"]  # masks make nothing faster
+    by_method = estimate_study(one(by="pruning_method", outcome="is_oom"), trials, graphs(), study_id=STUDY_ID)
+    assert [row["subgroup"] for row in rows(by_method, is_primary=True)] == ["l1_structured", "random_structured", "l1_mask"]
+    assert all(row["trials"] == 54 + 18 for row in rows(by_method, is_primary=True))
+
+
+def test_two_blocks_cannot_be_told_from_their_chance(trials: pd.DataFrame) -> None:
+    found = estimate_study(one(treatment="seed", contrast={"from": 0, "to": 1}), trials, graphs(), study_id=STUDY_ID)
+    assert {row["verdict"] for row in found.estimates} == {"withheld"}
+    assert all(row["ci_low"] is None for row in found.estimates)
+
+
+def test_a_quantity_whose_trials_are_lost_is_withheld() -> None:
+    content = shipped_study().content
+    factors = [{**factor, "assignment": "fixed", "levels": [0]} if factor["name"] == "seed" else factor for factor in content["factors"]]
+    factors[1] = {**factors[1], "levels": [0, 0.9]}
+    study = parse_study(
+        {
+            **content,
+            "factors": factors,
+            "design": {"kind": "latin_hypercube", "seed": 1, "points": 40},
+            "estimands": [estimand(contrast={"from": 0, "to": 0.5})],
+            "refuters": ["left_out_columns"],
+        },
+        "test",
+    )
+    found = estimate_study(study, simulate(study), graphs(), study_id=STUDY_ID)
+    server, laptop = (rows(found, subgroup=name, is_primary=True)[0] for name in ("server", "laptop"))
+    assert server["verdict"] == "released"
+    assert server["ci_low"] < 0.5 * ACCURACY_SLOPE < server["ci_high"]
+    assert "linear in pruning_ratio" in server["estimand_expression"]
+    assert laptop["verdict"] == "withheld"
+    assert "7 of 40 trials did not finish" in laptop["reasons"]
+
+
 def test_without_blocks_shared_weights_are_the_repeated_units(trials: pd.DataFrame) -> None:
     content = shipped_study().content
     factors = [{**factor, "assignment": "crossed"} if factor["name"] == "seed" else factor for factor in content["factors"]]

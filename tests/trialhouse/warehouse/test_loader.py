@@ -232,9 +232,7 @@ def test_a_fault_of_the_database_is_blamed_on_no_file(home: Settings, monkeypatc
 def test_older_files_are_brought_up_to_date(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted version 0 had seconds under another name and knew one metric only."""
     columns = {name: kind for name, kind in schema.RAW_TABLES["samples"].items() if name not in ("metric", "value")}
-    select = (
-        "SELECT unit_id, unit_kind, attempt, 'latency_ms' AS metric, sequence, latency_s * 1000 AS value FROM landed"
-    )
+    select = "SELECT unit_id, unit_kind, attempt, 'latency_ms' AS metric, sequence, latency_s * 1000 AS value FROM landed"
     upcasts = {0: {"samples": schema.Upcast({**columns, "latency_s": "DOUBLE NOT NULL"}, select)}}
     monkeypatch.setattr(schema, "UPCASTS", upcasts)
     old = land_samples(home, 0)

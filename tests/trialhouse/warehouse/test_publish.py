@@ -30,7 +30,12 @@ def test_a_reader_keeps_the_copy_that_it_opened(home: Settings) -> None:
     load_landed(home)
     assert publish(home) == home.warehouse
     # another process, since within one DuckDB shares what is open
-    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True)\nwhile input(): print(c.sql(sys.argv[2]).fetchall()[0][0], flush=True)"
+    program = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1], read_only=True)
+while input():
+    print(connection.sql(sys.argv[2]).fetchall()[0][0], flush=True)
+"""
     reader = subprocess.Popen(
         [sys.executable, "-c", program, str(home.warehouse), COUNT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -82,7 +87,7 @@ def test_what_is_not_there_is_one_line(home: Settings) -> None:
         study_frame("study_0123456789abcdef", home)
     load_landed(home)
     publish(home)
-    with pytest.raises(WarehouseError, match="must hold the marts.*build and publish"):
+    with pytest.raises(WarehouseError, match=r"must hold the marts.*build and publish"):
         study_frame("study_0123456789abcdef", home)
     with pytest.raises(WarehouseError, match="study_id must be an id"):
         study_frame('study"; DROP', home)
