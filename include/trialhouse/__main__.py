@@ -127,7 +127,8 @@ def estimate(
     if as_json:
         _print_json(result)
     else:
-        _print_table(result["estimates"])
+        names = ("estimand", "subgroup", "contrast_from", "contrast_to", "method", "estimate", "ci_low", "ci_high", "p_value", "verdict")
+        _print_table([{name: row[name] for name in names} for row in result["estimates"]])
         typer.echo(f"verdict: {result['verdict']}\n" + "\n".join(f"- {reason}" for reason in result["reasons"]))
 
 
@@ -153,13 +154,16 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """Aligned columns, never cut: a terminal wraps them, a pipe gets them whole."""
+    names = list(rows[0]) if rows else ["no rows"]
+    lines = [names, *(["" if (cell := row[name]) is None else _cell(cell) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
-    table = Table(*(rows[0] if rows else ["no rows"]), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+def _cell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
