@@ -93,6 +93,7 @@ def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Se
     study = load_study(name, settings).with_overrides(**(overrides or {}))
     planned = plan(study, settings)
     if landing.has("study_versions", planned.study_id):
+        _make_current(planned, landing)
         return registered(planned.study_id, settings)
     hardware = _hardware(study, settings)
     tables = {
@@ -148,6 +149,20 @@ def registered(study_id: str, settings: Settings | None = None) -> Registration:
             for row in read("assignments")
         ]
     return Registration(study_id, study, sorted(trials, key=lambda trial: trial.position), json.loads(version["graph"]))
+
+
+def _make_current(planned: Registration, landing: LandingZone) -> None:
+    """Register a known version once more where another version of its name came after it: what is run last is current."""
+    import duckdb
+
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        files = [str(path) for path in landing.files("study_versions")]
+        last, times = connection.execute(
+            "SELECT arg_max(study_id, registered_at), count(*) FILTER (study_id = $id) FROM read_parquet($files) WHERE study_name = $name",
+            {"id": planned.study_id, "files": files, "name": planned.study.name},
+        ).fetchall()[0]
+    if last != planned.study_id:
+        landing.write("study_versions", [_version_row(planned)], unit_id=planned.study_id, sequence=times)
 
 
 def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:

@@ -39,7 +39,7 @@ select
     code_version,
     registered_at,
     first_attempt_at,
-    row_number() over (partition by study_name order by registered_at desc, study_id) = 1 as is_current,
+    row_number() over (partition by study_name order by last_registered_at desc, study_id) = 1 as is_current,
     -- where the name's trials existed before its first registration, that one is the reference
     coalesce(estimands_registered_at > greatest(first_attempt_at, first_registered_at), false) as is_changed_after_first_trial,
     coalesce(first_registered_at <= first_attempt_at, true) as is_registered_before_first_trial

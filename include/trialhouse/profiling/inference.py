@@ -53,7 +53,7 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
     -------
     dict
         `status` (`ok` or `out_of_memory`) and `failure_reason`; `outcomes` and `profiles` as readings
-        [value, text, reason]; `realised`; `samples` (`latency_ms`, `preemptions`).
+        [value, text, reason]; `realised`; `samples`.
     """
     import torch
 
@@ -69,7 +69,14 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
         peak = PeakMemory()
         profiles |= limit_memory(limits)
         counters.start()
-        report: dict[str, Any] = {"status": "ok", "failure_reason": None, "outcomes": {}, "realised": {}, "samples": {}}
+        report: dict[str, Any] = {
+            "status": "ok",
+            "failure_reason": None,
+            "outcomes": {},
+            "profiles": profiles,
+            "realised": {},
+            "samples": {},
+        }
         try:
             _classify(report, made, Path(weights_path), inputs, batch_size)
         except (MemoryError, RuntimeError) as error:
@@ -87,7 +94,6 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
     share = peak_memory._replace(value=None if peak_memory.value is None else peak_memory.value / limits.memory_bytes)
     profiles["baseline_rss_bytes"] = Reading(peak.baseline_bytes)
     report["outcomes"] |= {"peak_memory_bytes": peak_memory, "memory_utilisation": share}
-    report["profiles"] = profiles
     return report
 
 
@@ -99,6 +105,7 @@ def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, in
     report["outcomes"]["load_ms"] = Reading((time.perf_counter() - start) * 1e3)
     batch = inputs[torch.arange(batch_size) % len(inputs)]  # larger batches than data repeat images: only time matters here
     report["realised"]["batch_size"] = len(batch)
-    latency = sample_latency(lambda: network(batch))
+    latency = sample_latency(lambda: network(batch), torch.get_num_threads())
     report["outcomes"]["warmup_ms"] = Reading(latency.warmup_ms)
-    report["samples"] |= {"latency_ms": latency.latency_ms, "cpu_shares": latency.cpu_shares}
+    report["samples"] |= {"latency_ms": latency.latency_ms, "disturbed_latency_ms": latency.disturbed_latency_ms}
+    report["profiles"]["latency_cpu_share"] = Reading(latency.cpu_share)

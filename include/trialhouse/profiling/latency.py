@@ -1,8 +1,7 @@
-"""Time of one call, sampled."""
+"""Time of one call, sampled while this process really had its CPUs."""
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,51 +12,75 @@ WARM_UP_CALLS = 2
 MOST_SAMPLES = 30
 FEWEST_SAMPLES = 5
 
-BUDGET_S = 0.15
-"""Sampling ends after this, but not before `FEWEST_SAMPLES`: large batches take long and vary little."""
+WINDOW_S = 0.15
+"""A window of samples ends after this, but not before `FEWEST_SAMPLES`: large batches take long and vary little."""
 
-CALM_SHARE = 2 / 3
-"""Sampling goes on while fewer calls than this were left alone by the scheduler, so that the median is not its work."""
+CALM_SHARE = 0.85
+"""Share of its threads' time that this process got on a CPU, from which on a window counts as calm."""
 
-PATIENCE_S = 0.6
-"""But no longer than this: a busy machine stays busy, and the preemptions that land beside the samples tell."""
+MOST_WINDOWS = 3
+PATIENCE_S = 0.5
+"""A disturbed window is followed by another one, up to so many and so late: a busy machine may stay busy."""
 
 
 class LatencySamples(NamedTuple):
-    """`warmup_ms`: all warm-up calls together; for each sampled call, in order, `latency_ms` and how often the scheduler took
-    a CPU away from one of this process's threads meanwhile, `preemptions`."""
+    """What `sample_latency` saw.
+
+    Parameters
+    ----------
+    warmup_ms
+        All warm-up calls together.
+    latency_ms
+        Each call of the calmest window, in order.
+    cpu_share
+        CPU time of this process in that window over (wall time x threads): near 1 where nothing else wanted the CPUs,
+        less too where the call has little to do in parallel.
+    disturbed_latency_ms
+        Each call of the other windows.
+    """
 
     warmup_ms: float
     latency_ms: list[float]
-    cpu_shares: list[float]
+    cpu_share: float
+    disturbed_latency_ms: list[float]
 
 
-def sample_latency(call: Callable[[], object]) -> LatencySamples:
+class _Window(NamedTuple):
+    latency_ms: list[float]
+    cpu_share: float
+
+
+def sample_latency(call: Callable[[], object], threads: int) -> LatencySamples:
     """Time a call by the wall clock, after warming up.
+
+    What else runs on the machine disturbs: two threads that meet after every operator wait a whole time slice for the one
+    that lost its CPU. Windows are chosen by the CPU time that this process got, never by the latencies themselves.
 
     Parameters
     ----------
     call
         Done when it returns.
+    threads
+        How many it works on.
     """
     start = time.perf_counter()
     for _ in range(WARM_UP_CALLS):
         call()
     begin = time.perf_counter()
+    windows = [_window(call, threads)]
+    while windows[-1].cpu_share < CALM_SHARE and len(windows) < MOST_WINDOWS and time.perf_counter() - begin < PATIENCE_S:
+        windows.append(_window(call, threads))
+    calmest = max(windows, key=lambda window: window.cpu_share)
+    others = [sample for window in windows if window is not calmest for sample in window.latency_ms]
+    return LatencySamples((begin - start) * 1e3, calmest.latency_ms, calmest.cpu_share, others)
+
+
+def _window(call: Callable[[], object], threads: int) -> _Window:
     samples: list[float] = []
-    cpu_shares: list[float] = []
-    is_enough = is_calm = False
-    while not is_enough or not is_calm:
-        cpu_before, before = time.process_time_ns(), time.perf_counter_ns()
+    cpu_begin, begin = time.process_time(), time.perf_counter()
+    while len(samples) < MOST_SAMPLES and (len(samples) < FEWEST_SAMPLES or time.perf_counter() - begin < WINDOW_S):
+        before = time.perf_counter_ns()
         call()
-        after, cpu_after = time.perf_counter_ns(), time.process_time_ns()
-        samples.append((after - before) / 1e6)
-        cpu_shares.append((cpu_after - cpu_before) / (after - before))
-        elapsed_s = time.perf_counter() - begin
-        is_enough = len(samples) >= MOST_SAMPLES or (len(samples) >= FEWEST_SAMPLES and elapsed_s >= BUDGET_S)
-        is_calm = True or cpu_shares.count(0) >= CALM_SHARE * len(samples) or elapsed_s >= PATIENCE_S
-    return LatencySamples((begin - start) * 1e3, samples, cpu_shares)
-
-
-def _preemptions() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        samples.append((time.perf_counter_ns() - before) / 1e6)
+    share = (time.process_time() - cpu_begin) / ((time.perf_counter() - begin) * threads)
+    return _Window(samples, share)

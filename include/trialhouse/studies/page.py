@@ -10,11 +10,12 @@ def study_page(study: Study) -> str:
     crossed = {"crossed": "all combinations", "randomised": "drawn at random, balanced", "blocked": "blocks", "fixed": "held"}
     factors = "\n".join(f"| `{f.name}` | {_levels(f)} | {crossed[f.assignment]} |" for f in study.factors)
     estimands = "\n".join(f"| `{e.name}` | {_question(e)} | {'yes' if e.is_primary else 'exploratory'} |" for e in study.estimands)
+    design = f"{study.design.kind.replace('_', ' ')}, seed {study.design.seed}"
     return f"""# {study.title}
 
 {study.question}
 
-**Workload** `{study.workload.name}` on {", ".join(study.hardware_classes)}; design: {study.design.kind.replace("_", " ")}, seed {study.design.seed}.
+**Workload** `{study.workload.name}` on {", ".join(study.hardware_classes)}; **design** {design}.
 
 | factor | levels | assignment |
 |---|---|---|

@@ -18,6 +18,9 @@ from trialhouse.identity import NAME_PATTERN, content_id
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Level = bool | int | float | str
 
+KEY_COLUMNS = frozenset({"study_id", "trial_id", "weights_id", "arm", "block", "replicate", "position", "status", "is_measured"})
+"""Columns that every study's analysis view has, whatever its factors."""
+
 
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -251,6 +254,8 @@ class Study(_Spec):
         names = {factor.name for factor in self.factors}
         if "hardware_class" in names:
             raise ValueError("hardware classes go into hardware_classes, got a factor 'hardware_class'; remove the factor")
+        if taken := sorted(names & KEY_COLUMNS):
+            raise ValueError(f"a factor's name must not be a key column of every trial, got {taken[0]!r}; rename it")
         if self.design.kind == "randomised_blocks" and self.block_factor is None:
             raise ValueError("randomised_blocks needs a blocked factor, got none; set assignment: blocked on one factor")
         if sum(factor.assignment == "blocked" for factor in self.factors) > 1:

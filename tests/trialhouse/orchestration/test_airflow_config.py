@@ -66,7 +66,6 @@ def test_nothing_phones_home(home: Settings) -> None:
     environment = airflow_environment(home)
     assert environment["DO_NOT_TRACK"] == "1"
     assert environment["DBT_SEND_ANONYMOUS_USAGE_STATS"] == environment["GX_ANALYTICS_ENABLED"] == "false"
-    assert environment["AIRFLOW__COSMOS__ENABLE_TELEMETRY"] == "False"
 
 
 def test_another_airflow_and_proxies_stay_out(home: Settings) -> None:

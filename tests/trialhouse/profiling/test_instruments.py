@@ -29,15 +29,43 @@ def test_latency_is_sampled_after_warming_up() -> None:
         calls += 1
         time.sleep(0.05 if calls == 1 else 0.002)
 
-    sampled = latency.sample_latency(call)
-    assert calls == latency.WARM_UP_CALLS + len(sampled.latency_ms)
+    sampled = latency.sample_latency(call, threads=1)
+    assert calls == latency.WARM_UP_CALLS + len(sampled.latency_ms) + len(sampled.disturbed_latency_ms)
     assert len(sampled.latency_ms) == latency.MOST_SAMPLES
     assert sampled.warmup_ms >= 52
     assert 2 <= min(sampled.latency_ms) < 20
 
 
 def test_slow_calls_are_sampled_less_often_but_never_less_than_a_few_times() -> None:
-    assert len(latency.sample_latency(lambda: time.sleep(0.06)).latency_ms) == latency.FEWEST_SAMPLES
+    assert len(latency.sample_latency(lambda: time.sleep(0.06), threads=1).latency_ms) == latency.FEWEST_SAMPLES
+
+
+def busy(cpu_s: float) -> None:
+    end = time.process_time() + cpu_s
+    while time.process_time() < end:
+        pass
+
+
+def test_samples_are_those_of_the_window_in_which_the_process_had_its_cpus() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        busy(0.03)
+        if calls <= latency.WARM_UP_CALLS + latency.FEWEST_SAMPLES:
+            time.sleep(0.03)  # as if something else had the CPU
+
+    sampled = latency.sample_latency(call, threads=1)
+    assert min(sampled.disturbed_latency_ms[: latency.FEWEST_SAMPLES]) >= 60
+    assert min(sampled.latency_ms) < 60
+    assert sampled.cpu_share > 0.6
+
+
+def test_a_machine_that_stays_busy_is_given_up_on() -> None:
+    sampled = latency.sample_latency(lambda: time.sleep(0.002), threads=1)
+    assert sampled.cpu_share < 0.5
+    assert len(sampled.latency_ms) + len(sampled.disturbed_latency_ms) == latency.MOST_WINDOWS * latency.MOST_SAMPLES
 
 
 @needs_linux

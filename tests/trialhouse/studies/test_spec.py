@@ -53,6 +53,7 @@ def test_shipped_studies_are_valid(path: Path) -> None:
         (lambda c: c["factors"][2].pop("otherwise"), "applies_when and otherwise go together"),
         (lambda c: c["factors"][3].update(balanced_within=["seed"]), "must refer to a crossed factor, got 'seed'; fix factor 'batch_size'"),
         (lambda c: c["factors"][0].update(assignment="fixed"), "a fixed factor has one level, got 6"),
+        (lambda c: c["factors"][0].update(name="status"), "must not be a key column of every trial, got 'status'"),
         (lambda c: c["factors"][0].update(name="hardware_class"), "hardware classes go into hardware_classes"),
     ],
 )

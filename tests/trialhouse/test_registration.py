@@ -1,0 +1,71 @@
+"""Registration: questions land before trials, once; what is run last is the current version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from trialhouse.errors import SpecError
+from trialhouse.landing import LandingZone
+from trialhouse.registration import plan, register, registered
+from trialhouse.settings import Settings
+from trialhouse.studies.catalogue import load_study
+
+
+def versions(settings: Settings) -> list[str]:
+    files = [str(path) for path in LandingZone(settings.landing_dir).files("study_versions")]
+    rows = duckdb.execute("SELECT study_id FROM read_parquet(?) ORDER BY registered_at", [files]).fetchall()
+    return [row[0] for row in rows]
+
+
+def test_what_is_registered_is_read_back_as_it_was(home: Settings) -> None:
+    first = register("pruning_digits")
+    again = registered(first.study_id)
+    assert first.is_new
+    assert again.study == first.study
+    assert again.trials == first.trials
+    assert [trial.factors for trial in again.trials] == [trial.factors for trial in first.trials]
+    assert again.graphs == first.graphs
+
+
+def test_registering_twice_lands_once(home: Settings) -> None:
+    register("pruning_digits")
+    before = LandingZone(home.landing_dir).files()
+    assert not register("pruning_digits").is_new
+    assert LandingZone(home.landing_dir).files() == before
+
+
+def test_a_version_that_is_run_again_becomes_current_again(home: Settings) -> None:
+    full = register("pruning_digits").study_id
+    small = register("pruning_digits", {"blocks": 2}).study_id
+    assert versions(home) == [full, small]
+    register("pruning_digits")
+    register("pruning_digits")
+    assert versions(home) == [full, small, full]
+
+
+def test_a_kill_in_the_middle_leaves_nothing_registered(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    study_id = plan(load_study("pruning_digits")).study_id
+    write = LandingZone.write
+
+    def killed(zone: LandingZone, table: str, *arguments: object, **keywords: object) -> Path:
+        if table == "assignments":
+            raise KeyboardInterrupt
+        return write(zone, table, *arguments, **keywords)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandingZone, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register("pruning_digits")
+    with pytest.raises(SpecError, match="must be registered"):
+        registered(study_id)
+    assert register("pruning_digits").study_id == study_id
+    assert len(registered(study_id).trials) == 216
+
+
+def test_a_form_that_cannot_be_met_lands_nothing(home: Settings) -> None:
+    with pytest.raises(SpecError, match="blocks must be in"):
+        register("pruning_digits", {"blocks": 0})
+    assert LandingZone(home.landing_dir).files() == []
