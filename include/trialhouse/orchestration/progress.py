@@ -39,7 +39,7 @@ class _Watch:
         if self.latest is not None and self.first is None and done > self.latest:
             self.first = (time.monotonic(), done)  # Trials that were there before say nothing about the pace.
         self.latest = done
-        if self.first is None or done == self.first[1]:
+        if self.first is None or done == self.first[1] or done == total:
             return None
         return (total - done) * (time.monotonic() - self.first[0]) / (done - self.first[1])
 

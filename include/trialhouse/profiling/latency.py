@@ -15,7 +15,7 @@ FEWEST_SAMPLES = 5
 WINDOW_S = 0.15
 """A window of samples ends after this, but not before `FEWEST_SAMPLES`: large batches take long and vary little."""
 
-CALM_SHARE = 0.85
+CALM_SHARE = 0.8
 """Share of its threads' time that this process got on a CPU, from which on a window counts as calm."""
 
 MOST_WINDOWS = 3

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,6 +215,14 @@ class Answer:
         """The first clause of each caveat of a primary estimate, once, with the estimates that it belongs to."""
         return _by_text(self.primary)
 
+    @cached_property
+    def strata(self) -> tuple[tuple[str, str], ...]:
+        """Each restriction of primary estimates to some of the trials, with the estimates that it belongs to."""
+        texts = dict.fromkeys(finding.headline.stratum for finding in self.primary if finding.headline.stratum)
+        return tuple(
+            (text, _places([finding for finding in self.primary if finding.headline.stratum == text], len(self.primary))) for text in texts
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON types; numbers in the stored units, missing ones null."""
         content = asdict(self)
@@ -288,15 +297,19 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
         rows = f" Rows: {', '.join(gate.failing_rows[:5])}{' …' if len(gate.failing_rows) > 5 else ''}." if gate.failing_rows else ""
         console.print(f"\nGate failed on {gate.table_name}: {gate.sentence}{rows}", style="red")
     if found.findings:
-        console.print()
-        console.print(_table(found))
+        for arrow, findings in groupby(found.primary, key=_arrow):
+            console.print(f"\n{arrow}")
+            console.print(_table(list(findings)))
         console.print(f"\n{_refuted(found)}")
+    for stratum, belongs_to in found.strata:
+        console.print(f"Only where both arms finished ({belongs_to}): {stratum}", style="dim")
     for caveat, belongs_to in found.caveats:
         console.print(f"Caveat ({belongs_to}): {caveat}", style="dim")
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
-def _table(found: Answer) -> Any:
+def _table(findings: Sequence[Finding]) -> Any:
+    """The effects of one contrast: a row per outcome and place."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -304,23 +317,22 @@ def _table(found: Answer) -> Any:
     styles = {"released": "green", "withheld": "yellow", "failed": "red"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("effect on", "where", "naive", "effect", "95% interval", "verdict"):
-        table.add_column(name, justify="right" if name in ("naive", "effect", "95% interval") else "left")
+        is_number_column = name in ("naive", "effect", "95% interval")
+        table.add_column(name, justify="right" if is_number_column else "left", no_wrap=name != "effect on")
     previous = None
-    for finding in found.primary:
+    for finding in findings:
         effect = finding.headline
         naive = finding.text(finding.naive).with_unit if finding.naive else MISSING
         text = finding.text()
         said = (text.with_unit, text.interval) if finding.is_released else (MISSING, MISSING)
-        if previous not in (None, effect.estimand):
-            table.add_section()
-        noun = "" if previous == effect.estimand else f"{_short_noun(finding)}: {_arrow(finding)}"
+        noun = "" if previous == effect.estimand else _short_noun(finding)
         previous = effect.estimand
         table.add_row(*map(Text, (noun, finding.where, naive, *said)), Text(effect.verdict, style=styles.get(effect.verdict, "")))
     return table
 
 
 def _short_noun(finding: Finding) -> str:
-    return re.sub(r" \(.*\)$", "", finding.quantity.noun.removeprefix("the "))
+    return re.sub(r" \(.*\)$", "", finding.quantity.noun.removeprefix("the ").removeprefix("chance of "))
 
 
 def _arrow(finding: Finding) -> str:
@@ -433,7 +445,13 @@ def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
 
 
 def _merged(texts: Sequence[Sequence[str]]) -> str:
-    return "".join(parts[0] if len(set(parts)) == 1 else "…" for parts in zip(*texts, strict=True))
+    """One text for several that differ in numbers only: where they differ, their range."""
+    ranges = (sorted(set(parts), key=_value) for parts in zip(*texts, strict=True))
+    return "".join(parts[0] if len(parts) == 1 else f"{parts[0]} to {parts[-1]}" for parts in ranges)
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", "").rstrip(".")) if text[:1].isdigit() else 0.0
 
 
 def _places(findings: Sequence[Finding], of: int) -> str:
