@@ -63,6 +63,7 @@ def design(study: StudyName, as_json: AsJson = False) -> None:
 def run(
     study: StudyName,
     blocks: Annotated[int | None, typer.Option(help="Only the first so many blocks.")] = None,
+    replicates: Annotated[int | None, typer.Option(help="Measure each combination so often.")] = None,
     rerun: Annotated[bool, typer.Option(help="Run landed trials again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +73,8 @@ def run(
     from trialhouse.orchestration.running import run_study, show
 
     console = Console(stderr=as_json)
-    outcome = run_study(study, {"rerun": rerun, **({} if blocks is None else {"blocks": blocks})}, console)
+    chosen = {"blocks": blocks, "replicates": replicates, "rerun": rerun or None}
+    outcome = run_study(study, {name: value for name, value in chosen.items() if value is not None}, console)
     if as_json:
         _print_json({"state": outcome.state, "report": str(outcome.report), **(outcome.answer.to_dict() if outcome.answer else {})})
     else:

@@ -132,8 +132,8 @@ def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
         )
     if one.scale == "chance":
         return formats.title(quantity(one.outcome).noun.removeprefix("the ")), (
-            "Share of trials; bars are Wilson’s 95% intervals. What was drawn at random, such as the batch size, differs between"
-            " methods, so small differences between them can be chance."
+            "Share of trials; bars are Wilson’s 95% intervals. What was drawn at random, such as the batch size, differs between methods"
+            " within a block, so small differences between methods can be chance."
         )
     return f"{noun} relative to {control}", (
         f"Each trial is compared with the {control} trial of the same block, class and other factors; geometric mean over blocks,"

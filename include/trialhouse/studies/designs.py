@@ -113,19 +113,19 @@ def cells_per_class(study: Study) -> int:
 def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
     crossed = [factor for factor in study.factors if factor.assignment == "crossed"]
     fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}
-    drawn = [factor for factor in study.factors if factor.assignment == "randomised"]
     block_factor = study.block_factor
     blocks: list[tuple[str, Cell]] = (
         [(str(level), {block_factor.name: level}) for level in block_factor.levels] if block_factor else [("all", {})]
     )
+    squares = [_LatinSquare(factor, len(blocks), rng) for factor in study.factors if factor.assignment == "randomised"]
     shared = None if study.design.kind == "completely_randomised" else _combinations(study, crossed, rng)
-    for block, block_cell in blocks:
+    for number, (block, block_cell) in enumerate(blocks):
         combinations = shared if shared is not None else _combinations(study, crossed, rng)
         for hardware_class in study.hardware_classes:
             cells = [{**fixed, **block_cell, **combination} for combination in combinations for _ in range(study.design.replicates)]
             replicates = [replicate for _ in combinations for replicate in range(study.design.replicates)]
-            for factor in drawn:
-                _draw_balanced(factor, cells, rng)
+            for square in squares:
+                square.draw(cells, hardware_class, number)
             for cell, replicate in zip(cells, replicates, strict=True):
                 yield hardware_class, _meaningful(study, cell), block, replicate
 
@@ -167,16 +167,32 @@ def _from_unit(factor: Factor, share: float) -> Level:
     return factor.levels[int(share * len(factor.levels))]
 
 
-def _draw_balanced(factor: Factor, cells: list[Cell], rng: np.random.Generator) -> None:
-    """Set a randomised factor: within each group of cells every level occurs equally often (give or take one)."""
-    groups: dict[tuple[Level, ...], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(cell[name] for name in factor.balanced_within), []).append(cell)
-    for group in groups.values():
-        rounds = -(-len(group) // len(factor.levels))
-        order = np.concatenate([rng.permutation(len(factor.levels)) for _ in range(rounds)])[: len(group)]
-        for cell, index in zip(group, order.tolist(), strict=True):
-            cell[factor.name] = factor.levels[index]
+class _LatinSquare:
+    """Draws a randomised factor so that its levels are balanced both ways: within each block, and over the blocks for each
+    combination of the other factors. Levels go round the cells of a group in a random order; each block starts elsewhere.
+    """
+
+    def __init__(self, factor: Factor, blocks: int, rng: np.random.Generator) -> None:
+        self._factor, self._blocks, self._rng = factor, blocks, rng
+        self._squares: dict[tuple[Level, ...], tuple[list[int], list[int]]] = {}
+
+    def draw(self, cells: list[Cell], hardware_class: str, block: int) -> None:
+        """Set the factor in the cells of one block and class; groups are cells alike in `balanced_within`."""
+        groups: dict[tuple[Level, ...], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((hardware_class, *(cell[name] for name in self._factor.balanced_within)), []).append(cell)
+        for key, group in groups.items():
+            if key not in self._squares:
+                self._squares[key] = self._shuffled(len(self._factor.levels)), self._shuffled(self._blocks)
+            order, starts = self._squares[key]
+            for place, cell in enumerate(group):
+                cell[self._factor.name] = self._factor.levels[order[(place + starts[block]) % len(order)]]
+
+    def _shuffled(self, count: int) -> list[int]:
+        """As many numbers as asked for, each level's number equally often (give or take one), in random order."""
+        levels = len(self._factor.levels)
+        rounds = [self._rng.permutation(levels) for _ in range(-(-count // levels))]
+        return [int(number) for number in np.concatenate(rounds)[:count]]
 
 
 def _meaningful(study: Study, cell: Cell) -> Cell:

@@ -53,8 +53,8 @@ class Factor(_Spec):
     """The scale of the levels."""
     assignment: Literal["crossed", "randomised", "blocked", "fixed"] = "crossed"
     """`crossed`: the design combines its levels with those of the other factors. `randomised`: a level is drawn for each
-    trial, every level equally often within its block and hardware class. `blocked`: its levels are the blocks (the
-    repeated units, such as pre-training seeds). `fixed`: one level, the same for all."""
+    trial, every level equally often within a block and class, and over the blocks for each combination (a Latin square).
+    `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all."""
     levels: tuple[Level, ...] = Field(min_length=1)
     """The values; for a Latin hypercube over a continuous factor, its lower and upper end."""
     balanced_within: tuple[Name, ...] = ()

@@ -35,6 +35,10 @@ def test_the_shipped_design_is_balanced(content: dict[str, Any]) -> None:
     assert len({trial.weights_id for trial in trials}) == 6 * (1 + 3 * 3)
     cells = Counter((t.hardware_class, t.block, t.factors["pruning_ratio"], t.factors["batch_size"]) for t in trials)
     assert set(cells.values()) == {1}
+    over_blocks = Counter(
+        (t.hardware_class, t.factors["pruning_ratio"], t.factors["pruning_method"], t.factors["batch_size"]) for t in trials
+    )
+    assert set(over_blocks.values()) == {2, 6}, "each method meets each batch size in two of six seeds; ratio 0 has no method"
     assert sorted(t.position for t in trials) == list(range(216))
     assert {t.factors["pruning_method"] for t in trials if t.factors["pruning_ratio"] == 0} == {"none"}
 
