@@ -101,7 +101,7 @@ def test_it_agrees_with_the_local_airflow(home: Settings) -> None:
     shared = {name for name in SERVICES["scheduler"]["environment"].keys() & local.keys() if not differs.search(name)}
     assert len(shared) >= 12
     assert {name: SERVICES["scheduler"]["environment"][name] for name in shared} == {name: local[name] for name in shared}
-    switches = {"DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "GX_ANALYTICS_ENABLED", "AIRFLOW__COSMOS__ENABLE_TELEMETRY"}
+    switches = {"DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "GX_ANALYTICS_ENABLED"}
     assert switches <= shared
     assert set(re.findall(r"pools set (\w+)", SERVICES["init"]["command"][2])) == set(pools(home))
 

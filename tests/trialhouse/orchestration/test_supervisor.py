@@ -45,11 +45,12 @@ quick()
     # Each part notes that it ran, in a session of its own, as a trial's process may.
     "long": """
 import subprocess, sys
+from datetime import timedelta
 from airflow.sdk import dag, task
 
 @dag(schedule=None, max_active_runs=1)
 def long():
-    @task(retries=1, pool="trials")
+    @task(retries=3, retry_delay=timedelta(seconds=1), pool="trials")
     def work(part):
         code = "import sys, time; open(sys.argv[1], 'a').write(sys.argv[2]); time.sleep(4)"
         subprocess.run([sys.executable, "-c", code, "NOTES", str(part)], start_new_session=True, check=True)

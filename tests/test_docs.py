@@ -1,0 +1,56 @@
+"""What the documents promise is there: targets, commands, variables, files, and the error that the README quotes."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import yaml
+
+from trialhouse.__main__ import app
+from trialhouse.errors import SpecError
+from trialhouse.settings import PROJECT_DIR, Settings
+from trialhouse.studies.catalogue import parse_study
+
+README = (PROJECT_DIR / "README.md").read_text()
+CONTRIBUTING = (PROJECT_DIR / "CONTRIBUTING.md").read_text()
+BOTH = README + CONTRIBUTING
+
+
+def test_every_make_target_that_is_named_exists_and_is_explained() -> None:
+    targets = set(re.findall(r"^([a-z]+):.*## ", (PROJECT_DIR / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", BOTH)) <= targets | {"expensive"}
+    assert {"study", "test", "up", "docs", "bench", "help"} <= targets
+
+
+def test_ci_runs_what_contributors_are_told_to_run() -> None:
+    script = (PROJECT_DIR / ".ci" / "run").read_text()
+    assert all(f"make {name} " in CONTRIBUTING for name in ("test", "lint", "types"))
+    assert re.search(r"^make lint types test$", script, flags=re.MULTILINE)
+
+
+def test_every_command_that_is_named_exists() -> None:
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = set(re.findall(r"(?:^|`|bin/)trialhouse ([a-z]+)\b", BOTH, flags=re.MULTILINE))
+    assert named
+    assert named <= known
+
+
+def test_every_setting_is_documented() -> None:
+    documented = set(re.findall(r"`TRIALHOUSE_([A-Z_]+)`", README))
+    assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_linked_files_are_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", BOTH) if "://" not in link]
+    assert links
+    assert [link for link in links if not (PROJECT_DIR / link).exists()] == []
+
+
+def test_the_quoted_mistake_reads_as_quoted() -> None:
+    content = copy.deepcopy(yaml.safe_load((PROJECT_DIR / "include/studies/pruning_digits.yaml").read_text()))
+    content["factors"][1]["levels"] = [0, 1.3]
+    with pytest.raises(SpecError) as error:
+        parse_study(content, "pruning_digits.yaml")
+    assert f"trialhouse: {error.value}" in README
