@@ -16,7 +16,7 @@ from trialhouse.causal.identify import Identification, identify, in_words, rules
 from trialhouse.causal.inference import Inference
 from trialhouse.causal.model import Assignment, CausalGraph, causal_model
 from trialhouse.causal.results import Contrast, Results, add_rows
-from trialhouse.causal.sample import Sample, Survival, arms_of, finishing, label, make_sample, surviving
+from trialhouse.causal.sample import Sample, Survival, amount, arms_of, finishing, label, make_sample, surviving
 from trialhouse.causal.verdict import Check, decide
 
 METHODS = ("naive", "adjusted_linear", "double_ml")
@@ -355,7 +355,8 @@ def _precision_caveats(question: Question, sample: Sample, inference: Inference)
     freedom, error = inference.degrees_of_freedom, inference.standard_error
     if inference.p_value >= 0.05 and freedom > 0 and error > 0:
         detectable = float(student.ppf(0.975, freedom) + student.ppf(0.8, freedom)) * error
-        yield f"low power: an effect of less than {detectable:.3g} would be missed in more than one of five such studies"
+        least = amount(detectable, question.outcome)
+        yield f"low power: an effect of less than {least} would be missed in more than one of five such studies"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pandas as pd
 
 from trialhouse.causal.identify import Identification
 from trialhouse.causal.inference import Array, least_squares, partial_r2
-from trialhouse.causal.sample import Sample, encode, is_number, label
+from trialhouse.causal.sample import Sample, amount, encode, is_number
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict, holm
 from trialhouse.errors import EstimationError
 
@@ -192,7 +192,7 @@ def stock_refuter(name: str, sample: Sample, primary: Estimate, simulations: int
         "random_common_cause": "A random common cause moves the estimate from {0} to {1} on average",
         "data_subset": "On random subsets of 80% the estimate is {1} on average, against {0}",
         "permuted_placebo": "With the treatment shuffled the estimate is {1} on average, against {0}",
-    }[name].format(_short(found.value), _short(mean))
+    }[name].format(amount(found.value, sample.outcome), amount(mean, sample.outcome))
     sentence = f"{did}: p = {p_value:.2g}, {simulations} simulations"
     if simulations < MIN_SIMULATIONS or unique < MIN_UNIQUE_SHARE * simulations:
         reason = f"{sentence}, {unique} of them different: too few to tell (at least {MIN_SIMULATIONS} are needed)."
@@ -224,10 +224,6 @@ def _permute() -> object:
     from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType
 
     return PlaceboType.PERMUTE
-
-
-def _short(value: float) -> str:
-    return label(float(f"{value:.3g}"))
 
 
 def _propensity(covariates: Array, arms: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -243,6 +244,15 @@ def label(level: Any) -> str:
     if isinstance(level, int | float | np.integer | np.floating):
         return f"{float(level):.10g}"
     return str(level)
+
+
+def amount(value: float, outcome: str) -> str:
+    """An effect as text, with the unit that the outcome's name carries: `-3.8 ms`, `12 MiB`, `0.011`."""
+    if math.isnan(value):
+        return "undefined"
+    if outcome.endswith("_bytes"):
+        return f"{value / (1 << 20):.3g} MiB"
+    return f"{value:.3g} ms" if outcome.endswith("_ms") else f"{value:.3g}"
 
 
 def _cell(row: pd.Series[Any], strata: Sequence[str]) -> str:

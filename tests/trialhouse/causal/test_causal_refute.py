@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from trialhouse.causal.identify import Identification, identify
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.model import causal_model, read_graph
 from trialhouse.causal.refute import STOCK_REFUTERS, numpy_seed, repeated_units, stock_refuter
-from trialhouse.causal.sample import Sample, make_sample
+from trialhouse.causal.sample import Sample, amount, make_sample
 from trialhouse.causal.sensitivity import benchmarks, robustness_value
 from trialhouse.causal.verdict import Check, decide, holm
 
@@ -170,3 +171,16 @@ def test_rules_of_the_verdict() -> None:
     assert decide([caveat, *calm], ["small"]).caveats[:2] == ("small", "weak")
     assert "not refuted" in decide(calm).caveats[-1]
     assert decide(calm, is_random=True).caveats == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome", "text"),
+    [
+        (-12.345, "latency_ms", "-12.3 ms"),
+        (3 << 20, "peak_memory_bytes", "3 MiB"),
+        (0.0111, "accuracy", "0.0111"),
+        (math.nan, "x", "undefined"),
+    ],
+)
+def test_numbers_in_reasons_have_the_unit_of_their_outcome(value: float, outcome: str, text: str) -> None:
+    assert amount(value, outcome) == text
