@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trialhouse import __version__
+from trialhouse.causal.model import read_graph
 from trialhouse.errors import SpecError
 from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
 from trialhouse.identity import content_id
@@ -20,6 +21,7 @@ from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import graph_file, load_study, parse_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.spec import Factor, Level, Study
+from trialhouse.workloads.protocol import OUTCOMES
 from trialhouse.workloads.registry import load_workload
 
 
@@ -60,6 +62,7 @@ def plan(study: Study, settings: Settings | None = None) -> Registration:
     workload = load_workload(study).identity()
     hardware = _hardware(study, settings)
     graphs = {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in _graph_names(study)}
+    _check_questions(study, graphs)
     study_id = content_id(
         "study",
         {
@@ -171,6 +174,23 @@ def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
     if unknown:
         raise SpecError(f"hardware_classes must be among {sorted(known)}", repr(unknown[0]), f"fix study {study.name!r}")
     return {name: known[name] for name in study.hardware_classes}
+
+
+def _check_questions(study: Study, graphs: Mapping[str, str]) -> None:
+    """Refuse, before anything runs, what could only fail when everything has run: unknown outcomes, graphs without the question."""
+    indicators = {indicator.name: indicator.column for indicator in study.indicators}
+    factors = {factor.name for factor in study.factors}
+    for indicator in study.indicators:
+        if indicator.column not in OUTCOMES | factors:
+            expected = f"column of indicator {indicator.name!r} must be one of {sorted(OUTCOMES | factors)}"
+            raise SpecError(expected, repr(indicator.column), f"fix study {study.name!r}")
+    for estimand in study.estimands:
+        treatment, outcome = (indicators.get(name, name) for name in (estimand.treatment, estimand.outcome))
+        if outcome not in OUTCOMES:
+            expected = f"outcome of estimand {estimand.name!r} must be one of {sorted(OUTCOMES)} or an indicator of one"
+            raise SpecError(expected, repr(estimand.outcome), f"fix study {study.name!r}")
+        name = estimand.graph or study.graph
+        read_graph(graphs[name], name).require(treatment, outcome)
 
 
 def _graph_names(study: Study) -> list[str]:

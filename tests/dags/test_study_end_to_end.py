@@ -18,6 +18,7 @@ import yaml
 
 from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.settings import PROJECT_DIR, Settings
+from trialhouse.workloads.protocol import OUTCOMES
 
 pytestmark = pytest.mark.airflow
 
@@ -135,6 +136,11 @@ def test_questions_were_registered_before_the_first_trial(settings: Settings, fi
     registered, began = rows(settings, "SELECT min(registered_at), (SELECT min(started_at) FROM raw.attempts) FROM raw.study_versions")[0]
     assert registered < began
     assert rows(settings, "SELECT is_changed_after_first_trial FROM marts.dim_studies WHERE study_name = 'small'") == [(False,)]
+
+
+def test_every_outcome_that_can_be_asked_about_is_a_column_of_the_analysis_view(settings: Settings, first: dict[str, Any]) -> None:
+    columns = {name for (name,) in rows(settings, "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'analysis'")}
+    assert columns >= OUTCOMES
 
 
 def test_measurements_did_not_overlap(settings: Settings, first: dict[str, Any]) -> None:

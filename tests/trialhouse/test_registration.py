@@ -6,11 +6,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 
-from trialhouse.errors import SpecError
+from trialhouse.errors import SpecError, TrialhouseError
 from trialhouse.landing import LandingZone
 from trialhouse.registration import plan, register, registered
-from trialhouse.settings import Settings
+from trialhouse.settings import PROJECT_DIR, Settings, get_settings
 from trialhouse.studies.catalogue import load_study
 
 
@@ -68,4 +69,29 @@ def test_a_kill_in_the_middle_leaves_nothing_registered(home: Settings, monkeypa
 def test_a_form_that_cannot_be_met_lands_nothing(home: Settings) -> None:
     with pytest.raises(SpecError, match="blocks must be in"):
         register("pruning_digits", {"blocks": 0})
+    assert LandingZone(home.landing_dir).files() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "graph", "message"),
+    [
+        ({"outcome": "colour"}, None, "outcome of estimand 'pruning_on_accuracy' must be one of .*, got 'colour'"),
+        ({"outcome": "load_ms"}, None, "pruning.dot must name 'load_ms'"),
+        ({}, "digraph { accuracy -> pruning_ratio; pruning_ratio -> accuracy }", "must have no cycle"),
+        ({"graph": "nowhere.dot"}, None, "got 'nowhere.dot'"),
+    ],
+)
+def test_what_could_only_fail_at_the_end_is_refused_before_anything_lands(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], graph: str | None, message: str
+) -> None:
+    folder = home.home / "studies"
+    folder.mkdir()
+    content = yaml.safe_load((PROJECT_DIR / "include/studies/pruning_digits.yaml").read_text())
+    content |= {"name": "mine", "estimands": [{**content["estimands"][0], **change}]}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(content))
+    (folder / "pruning.dot").write_text(graph or (PROJECT_DIR / "include/studies/pruning.dot").read_text())
+    monkeypatch.setenv("TRIALHOUSE_STUDIES_DIR", str(folder))
+    get_settings.cache_clear()
+    with pytest.raises(TrialhouseError, match=message):
+        register("mine")
     assert LandingZone(home.landing_dir).files() == []

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 Phase = Literal["pretraining", "finetuning"]
 Split = Literal["train", "test"]
 
+OUTCOMES = frozenset(
+    {"accuracy", "weights_accuracy", "accuracy_before_finetuning", "loss", "loss_before_finetuning"}
+    | {"parameters", "nonzero_parameters", "flops", "macs"}
+    | {"latency_ms", "latency_p95_ms", "latency_p99_ms", "load_ms", "warmup_ms"}
+    | {"peak_memory_bytes", "memory_utilisation", "is_oom", "is_diverged"}
+)
+"""What is known of a trial when it was measured: columns of every study's analysis view, and what an estimand may ask about."""
+
 
 @dataclass(frozen=True)
 class Recipe:
