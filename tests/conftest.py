@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trialhouse.settings import Settings, get_settings
+
+# Airflow writes its configuration when it is first imported: into a folder of the tests' own, never into the user's.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow_of_tests_")
 
 
 @pytest.fixture
