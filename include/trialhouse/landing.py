@@ -126,23 +126,20 @@ def _write_parquet(table: str, columns: Mapping[str, str], rows: Sequence[Mappin
     for row in rows:
         if unknown := sorted(set(row) - set(columns)):
             raise LandingError(f"columns of {table} must be among {list(columns)}", repr(unknown[0]), "rename or drop it")
-    connection = _connection(os.getpid())
-    definition = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-    connection.execute(f"CREATE OR REPLACE TABLE landed ({definition})")
-    try:
-        # one statement with many rows: a statement per row costs half a millisecond each
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-            some = rows[start : start + _ROWS_PER_STATEMENT]
-            marks = ", ".join(["(" + ", ".join("?" * len(columns)) + ")"] * len(some))
-            connection.execute(f"INSERT INTO landed VALUES {marks}", [row.get(name) for row in some for name in columns])
-    except (duckdb.ConstraintException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
-        raise LandingError(f"rows must fit raw table {table}", str(error).splitlines()[0], "fix the value") from error
+        if empty := [name for name, kind in columns.items() if kind.endswith("NOT NULL") and row.get(name) is None]:
+            raise LandingError(f"{table}.{empty[0]} must have a value in every row", "nothing", "fill it in")
+    # Columns go over as lists and straight into the file: a third of the time of a table in between.
+    values = {f"column_{place}": [row.get(name) for row in rows] for place, name in enumerate(columns)}
+    kinds = [kind.removesuffix(" NOT NULL") for kind in columns.values()]
+    select = ", ".join(
+        f'unnest($column_{place}::{kind}[]) AS "{name}"' for place, (name, kind) in enumerate(zip(columns, kinds, strict=True))
+    )
     metadata = f"{{trialhouse_schema_version: '{SCHEMA_VERSION}', trialhouse_table: '{table}', {SEAL_KEY}: '{UNSEALED}'}}"
     target = str(path).replace("'", "''")
-    connection.execute(f"COPY landed TO '{target}' (FORMAT parquet, KV_METADATA {metadata})")
-
-
-_ROWS_PER_STATEMENT = 200
+    try:
+        _connection(os.getpid()).execute(f"COPY (SELECT {select}) TO '{target}' (FORMAT parquet, KV_METADATA {metadata})", values)
+    except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+        raise LandingError(f"rows must fit raw table {table}", str(error).splitlines()[0], "fix the value") from error
 
 
 @lru_cache(maxsize=1)
