@@ -78,19 +78,15 @@ def study_dag(study: Study) -> DAG:
 def form(study: Study) -> dict[str, Param]:
     """What can be chosen when the study is triggered."""
     classes = list(study.hardware_classes)
-    params = {
-        "hardware_classes": Param(
-            classes, type="array", examples=classes, title="Hardware classes", description="Measure trials on these."
-        ),
-        "replicates": Param(
-            study.design.replicates, type="integer", minimum=1, title="Replicates", description="How often each combination is measured."
-        ),
-        "rerun": Param(False, type="boolean", title="Run landed trials again", description="Otherwise trials that landed are reused."),
-    }
+    params = {"hardware_classes": Param(classes, type="array", examples=classes, title="Hardware classes", description="Where to measure.")}
     if block := study.block_factor:
         most = len(block.levels)
         description = f"How many of the {most} levels of {block.name} to run: fewer is faster and less certain."
         params["blocks"] = Param(most, type="integer", minimum=1, maximum=most, title="Blocks", description=description)
+    params["replicates"] = Param(
+        study.design.replicates, type="integer", minimum=1, title="Replicates", description="How often each combination is measured."
+    )
+    params["rerun"] = Param(False, type="boolean", title="Run landed trials again", description="Otherwise trials that landed are reused.")
     return params
 
 
