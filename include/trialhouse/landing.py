@@ -67,7 +67,7 @@ class LandingZone:
         try:
             _write_parquet(table, columns, rows, temporary)
             seal(temporary)
-            _sync(temporary)
+            sync(temporary)
             os.link(temporary, path)  # unlike a rename, this fails where another process was first
         except FileExistsError as error:
             raise LandingError(
@@ -75,7 +75,7 @@ class LandingZone:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync(path.parent)
         return path
 
     def has(self, table: str, unit_id: str) -> bool:
@@ -152,7 +152,8 @@ def _connection(process_id: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk before anything goes on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -37,17 +37,11 @@ class Secrets:
     fernet_key: str = field(repr=False)
 
 
-def trial_slots(settings: Settings) -> int:
-    """How many trials run at once: `settings.workers`, or the CPUs that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return settings.workers or usable or 1
-
-
 def pools(settings: Settings) -> dict[str, tuple[int, str]]:
     """The slots of each pool, and what takes them."""
     return {
         WRITER_POOL: (1, "Whatever opens the writer's database: one at a time."),
-        TRIALS_POOL: (trial_slots(settings), "Trials at once."),
+        TRIALS_POOL: (settings.trial_workers, "Trials at once."),
         PROFILING_POOL: (1, "Latency measurements: one at a time on a machine, for what runs beside one contaminates it."),
     }
 
@@ -103,8 +97,8 @@ def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir
             "load_examples": False,
             "dags_are_paused_at_creation": False,
             "executor": "LocalExecutor",
-            "parallelism": trial_slots(settings) + _SPARE_WORKERS,
-            "max_active_tasks_per_dag": trial_slots(settings) + _SPARE_WORKERS,
+            "parallelism": settings.trial_workers + _SPARE_WORKERS,
+            "max_active_tasks_per_dag": settings.trial_workers + _SPARE_WORKERS,
             "execution_api_server_url": f"{url}/execution/",
             "simple_auth_manager_users": f"{secret.user}:admin",
             "simple_auth_manager_passwords_file": _passwords_file(settings),

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from trialhouse.errors import WarehouseError
+from trialhouse.landing import sync
 from trialhouse.settings import Settings, get_settings
 from trialhouse.warehouse.writer import open_writer
 
@@ -36,17 +37,9 @@ def publish(settings: Settings | None = None) -> Path:
             shutil.copyfile(settings.writer_database, temporary)
         with duckdb.connect(str(temporary), read_only=True) as copy:
             copy.execute("SELECT count(*) FROM raw.load_ledger")  # a copy that does not open replaces nothing
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(settings.warehouse)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(settings.warehouse_dir)
+    sync(settings.warehouse_dir)
     return settings.warehouse
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

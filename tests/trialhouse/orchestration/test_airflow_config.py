@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trialhouse.errors import ServiceError
-from trialhouse.orchestration.airflow_config import airflow_environment, load_secrets, pools, process_environment, trial_slots
+from trialhouse.orchestration.airflow_config import airflow_environment, load_secrets, pools, process_environment
 from trialhouse.settings import Settings
 
 
@@ -81,7 +81,7 @@ def test_another_airflow_and_proxies_stay_out(home: Settings) -> None:
 
 
 def test_trials_take_the_workers_that_were_asked_for(home: Settings) -> None:
-    assert trial_slots(home.model_copy(update={"workers": 5})) == 5
-    assert 1 <= trial_slots(home) <= (os.cpu_count() or 1)
+    assert home.model_copy(update={"workers": 5}).trial_workers == 5
+    assert 1 <= home.trial_workers <= (os.cpu_count() or 1)
     assert pools(home)["duckdb_writer"][0] == 1
-    assert pools(home)["trials"][0] == trial_slots(home)
+    assert pools(home)["trials"][0] == home.trial_workers
