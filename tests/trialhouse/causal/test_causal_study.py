@@ -282,13 +282,16 @@ def test_a_quantity_whose_trials_are_lost_is_withheld() -> None:
         },
         "test",
     )
-    found = estimate_study(study, simulate(study), graphs(), study_id=STUDY_ID)
+    simulated = simulate(study)
+    lost = int(((simulated["hardware_class"] == "laptop") & (simulated["status"] == "out_of_memory")).sum())
+    assert 0 < lost < 20
+    found = estimate_study(study, simulated, graphs(), study_id=STUDY_ID)
     server, laptop = (rows(found, subgroup=name, is_primary=True)[0] for name in ("server", "laptop"))
     assert server["verdict"] == "released"
     assert server["ci_low"] < 0.5 * ACCURACY_SLOPE < server["ci_high"]
     assert "linear in pruning_ratio" in server["estimand_expression"]
     assert laptop["verdict"] == "withheld"
-    assert "7 of 40 trials did not finish" in laptop["reasons"]
+    assert f"{lost} of 40 trials did not finish" in laptop["reasons"]
 
 
 def test_without_blocks_shared_weights_are_the_repeated_units(trials: pd.DataFrame) -> None:
