@@ -252,7 +252,8 @@ def test_outcomes_that_an_estimand_asks_for_must_be_there() -> None:
 
 
 def test_the_operator_pushes_the_result_and_then_fails_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    expectations = pytest.importorskip("operators.expectations")
+    from operators import expectations
+
     failed = {"critical": ["fct_trials: Latency is positive. Got 1 of 9 rows fail", "another"], "warning": ["careful"], "info": []}
     found = Validation("validation_0123456789abcdef", "study_0123456789abcdef", "pruning_digits", 28, failed)
     monkeypatch.setattr("operators.gates.validate_study", lambda study_id: found)
