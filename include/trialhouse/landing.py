@@ -59,9 +59,7 @@ class LandingZone:
             raise LandingError("unit_id must be an id such as trial_0123456789abcdef", repr(unit_id), "use trialhouse.identity.content_id")
         path = self.root / table / f"{unit_id}.{attempt}.{sequence}.parquet"
         if path.exists():
-            raise LandingError(
-                f"landed files are immutable; {path.name} of table {table} must be new", "a second write", "raise the attempt or sequence"
-            )
+            raise _not_new(table, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -70,9 +68,7 @@ class LandingZone:
             sync(temporary)
             os.link(temporary, path)  # unlike a rename, this fails where another process was first
         except FileExistsError as error:
-            raise LandingError(
-                f"landed files are immutable; {path.name} of table {table} must be new", "a second write", "raise the attempt or sequence"
-            ) from error
+            raise _not_new(table, path) from error
         finally:
             temporary.unlink(missing_ok=True)
         sync(path.parent)

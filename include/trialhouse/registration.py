@@ -97,7 +97,7 @@ def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Se
     planned = plan(study, settings)
     if landing.has("study_versions", planned.study_id):
         _make_current(planned, landing)
-        return registered(planned.study_id, settings)
+        return planned
     hardware = _hardware(study, settings)
     tables = {
         "hardware_classes": [{"study_id": planned.study_id, **_hardware_row(item)} for item in hardware.values()],
