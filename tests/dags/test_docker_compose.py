@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
+from tests.ports import free_port
 from trialhouse.orchestration.airflow_config import airflow_environment, pools, process_environment
 from trialhouse.orchestration.client import AirflowClient
 from trialhouse.settings import PROJECT_DIR, Settings
@@ -152,7 +152,7 @@ class Cluster:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port, self.health_port = _free_ports(2)
+        self.port, self.health_port = free_port(), free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.password = "a-password-of-this-test"
         dags = root / "dags"
@@ -232,13 +232,3 @@ class Cluster:
 
 def _variables(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in file.read_text().splitlines())
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

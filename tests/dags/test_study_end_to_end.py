@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import duckdb
 import pytest
 import yaml
 
+from tests.ports import free_port
 from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.workloads.protocol import OUTCOMES
@@ -50,13 +50,6 @@ SMALL = {
     ],
 }
 TRIALS = 4 * 2 * 2
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

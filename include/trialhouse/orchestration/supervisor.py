@@ -1,15 +1,10 @@
 """Starts and stops an Airflow of three processes on this machine: API server, scheduler, DAG processor.
 
-One Airflow per home. Its owner holds a lock for as long as it lives, so the kernel tells everybody else when it is gone,
-however it died. Whoever comes second uses the same Airflow, and the owner waits for them before it stops it. Every process
-carries a token in its environment; what a killed owner left running is found by that token, wherever it was moved in the
-process tree.
+One Airflow per home. Whoever comes second uses the same Airflow, and the owner waits for them before it stops it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import secrets
 import signal
@@ -19,8 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +34,16 @@ from trialhouse.orchestration.airflow_config import (
     process_environment,
 )
 from trialhouse.orchestration.client import AirflowClient
+from trialhouse.orchestration.ownership import (
+    MARK_VARIABLE,
+    Lock,
+    Service,
+    end_all,
+    is_running,
+    read_service,
+    service_file,
+    write_service,
+)
 from trialhouse.settings import PROJECT_DIR, Settings, inherited_environment
 
 COMPONENTS: dict[str, list[str]] = {
@@ -47,24 +51,11 @@ COMPONENTS: dict[str, list[str]] = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
 }
-MARK_VARIABLE = "TRIALHOUSE_SERVICE_TOKEN"
-"""Its value is the token of one start of Airflow, in the environment of every process of that start."""
 
 _START_TIMEOUT_S = 300
 _STOP_GRACE_S = 6
 """An idle scheduler ends within 3 s. One with running tasks would wait for them: they are ended, and run again next time."""
 _PORTS_TRIED = 50
-
-
-@dataclass(frozen=True)
-class Service:
-    """What the owner writes down for others: `service.json` in the Airflow home."""
-
-    token: str
-    pid: int
-    port: int
-    started_at: str
-    is_ready: bool
 
 
 class LocalAirflow:
@@ -93,11 +84,10 @@ class LocalAirflow:
         self.started_at = datetime.now(UTC)
         self._status = status
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._owner_lock = _Lock(settings.airflow_home / "owner.lock")
-        self._users_lock = _Lock(settings.airflow_home / "users.lock")
+        self._owner_lock = Lock(settings.airflow_home / "owner.lock")
+        self._users_lock = Lock(settings.airflow_home / "users.lock")
         self._handlers: dict[int, Any] = {}
         self._token = ""
-        self._environment: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -131,7 +121,7 @@ class LocalAirflow:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._owner_lock.acquire():
             self._users_lock.acquire(is_shared=True)
-            service = _read_service(self.settings)
+            service = read_service(self.settings)
             if self._users_lock.is_held and service is not None and service.is_ready and psutil.pid_exists(service.pid):
                 self.port, self.started_at = service.port, datetime.fromisoformat(service.started_at)
                 return
@@ -184,32 +174,37 @@ class LocalAirflow:
             self._handlers = {}
 
     def _start_processes(self) -> None:
-        left = _read_service(self.settings)
-        if left is not None and (ended := _end_all(left.token)):
+        left = read_service(self.settings)
+        if left is not None and (ended := end_all(left.token)):
             self._status(f"ended {ended} processes of an Airflow whose owner had been killed")
         self._token = secrets.token_hex(16)
         self.started_at = datetime.now(UTC)
-        self.port = _free_port(self.settings.airflow_port)
         service = Service(self._token, os.getpid(), self.port, self.started_at.isoformat(), is_ready=False)
         # Written before the first process: what is started from here on can be found again.
-        _write_service(self.settings, service)
-        self._environment = {
-            **process_environment(
-                inherited_environment(),
-                airflow_environment(self.settings, self.port, dags_dir=self.dags_dir),
-                Path(sys.executable).parent,
-            ),
-            MARK_VARIABLE: self._token,
-        }
+        write_service(self.settings, service)
         self._migrate()
         self._status("starting Airflow")
-        for name, arguments in COMPONENTS.items():
-            self._processes[name] = self._spawn(name, arguments)
-        self._wait_until_healthy()
+        while not self._serve_on(_free_port(self.settings.airflow_port)):
+            self._status(f"another process took port {self.port} meanwhile: starting again on the next free one")
         with self.client() as client:
             for name, (slots, description) in pools(self.settings).items():
                 client.set_pool(name, slots, description)
-        _write_service(self.settings, Service(**{**asdict(service), "is_ready": True}))
+        write_service(self.settings, replace(service, port=self.port, is_ready=True))
+
+    def _serve_on(self, port: int) -> bool:
+        """Start every component and wait until they are healthy; false if the port was taken before the server listened on it."""
+        self.port = port
+        for name, arguments in COMPONENTS.items():
+            self._processes[name] = self._spawn(name, arguments)
+        try:
+            self._wait_until_healthy()
+        except ServiceError:
+            server = self._processes.get("api-server")
+            if server is None or server.poll() is None or _is_free(port):
+                raise
+            end_all(self._token)
+            return False
+        return True
 
     def _migrate(self) -> None:
         """Make or upgrade the metadata database, once per version of Airflow."""
@@ -234,7 +229,14 @@ class LocalAirflow:
             return subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
                 cwd=PROJECT_DIR,
-                env=self._environment,
+                env={
+                    **process_environment(
+                        inherited_environment(),
+                        airflow_environment(self.settings, self.port, dags_dir=self.dags_dir),
+                        Path(sys.executable).parent,
+                    ),
+                    MARK_VARIABLE: self._token,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -244,7 +246,8 @@ class LocalAirflow:
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as http:
+        # A short wait: on a port that another process has taken, nobody may ever answer.
+        with httpx.Client(base_url=self.url, timeout=5, trust_env=False) as http:
             # The app that tasks talk to is built at its first call: seconds that the first task would wait.
             for path, is_healthy in (("/execution/health", bool), ("/api/v2/monitor/health", self._is_healthy)):
                 while not is_healthy(_get(http, path)):
@@ -282,11 +285,11 @@ class LocalAirflow:
             pass
         finally:
             self._ignore_signals()
-            _end_all(self._token)
+            end_all(self._token)
             for process in self._processes.values():
                 process.wait()
             self._processes = {}
-            _service_file(self.settings).unlink(missing_ok=True)
+            service_file(self.settings).unlink(missing_ok=True)
 
     def _turn_signals_into_exceptions(self) -> None:
         """A `kill` or a closed terminal must not leave processes behind: they unwind this process as Ctrl-C does."""
@@ -306,81 +309,23 @@ class LocalAirflow:
             signal.signal(number, signal.SIG_IGN)
 
 
-def is_running(settings: Settings) -> bool:
-    """Whether an Airflow of this home is owned by a living process."""
-    if not settings.airflow_home.exists():
-        return False
-    probe = _Lock(settings.airflow_home / "owner.lock")
-    is_free = probe.acquire()
-    probe.release()
-    return not is_free
-
-
-class _Lock:
-    """An advisory lock on a file, which the kernel drops when its holder ends."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._descriptor: int | None = None
-
-    @property
-    def is_held(self) -> bool:
-        return self._descriptor is not None
-
-    def acquire(self, *, is_shared: bool = False) -> bool:
-        """Take the lock if nobody else's forbids it, without waiting."""
-        if self.is_held:
-            return True
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def _processes_of(token: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK_VARIABLE) == token:
-                found.append(process)
-        except (psutil.Error, OSError):  # Ended meanwhile, or somebody else's.
-            continue
-    return found
-
-
-def _end_all(token: str) -> int:
-    """Kill every process that carries the token and return how many there were; repeats, for they may be starting others."""
-    ended: set[int] = set()
-    while token and (found := _processes_of(token)):
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        ended |= {process.pid for process in found}
-        psutil.wait_procs(found, timeout=2)
-    return len(ended)
-
-
 def _free_port(preferred: int) -> int:
     for port in range(preferred, min(preferred + _PORTS_TRIED, 65536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise ServiceError(
         f"a port from {preferred} on must be free on {HOST}", f"{_PORTS_TRIED} busy ones", "set TRIALHOUSE_AIRFLOW_PORT to a free port"
     )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def _get(http: httpx.Client, path: str) -> dict[str, Any]:
@@ -390,25 +335,6 @@ def _get(http: httpx.Client, path: str) -> dict[str, Any]:
         return dict(response.json()) if response.is_success else {}
     except httpx.HTTPError:
         return {}
-
-
-def _service_file(settings: Settings) -> Path:
-    return settings.airflow_home / "service.json"
-
-
-def _read_service(settings: Settings) -> Service | None:
-    try:
-        return Service(**json.loads(_service_file(settings).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _write_service(settings: Settings, service: Service) -> None:
-    file = _service_file(settings)
-    temporary = file.with_suffix(".tmp")
-    temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(asdict(service)))
-    temporary.replace(file)
 
 
 def _last_line(log: Path) -> str:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from trialhouse.errors import ServiceError
-from trialhouse.orchestration import supervisor
+from trialhouse.orchestration import ownership, supervisor
 from trialhouse.orchestration.airflow_config import pools
-from trialhouse.orchestration.supervisor import MARK_VARIABLE, LocalAirflow, is_running
+from trialhouse.orchestration.ownership import MARK_VARIABLE, is_running
+from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.settings import Settings
 
 DAGS = {
@@ -78,17 +80,27 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def airflow(settings: Settings, dags: Path) -> Iterator[LocalAirflow]:
-    """An Airflow on another port than the preferred one, which is busy."""
-    with socket.socket() as busy:
+def said() -> list[str]:
+    """What the user is told while Airflow starts."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def airflow(settings: Settings, dags: Path, said: list[str]) -> Iterator[LocalAirflow]:
+    """An Airflow whose preferred port was free when asked, and busy when it wanted to listen there."""
+    with socket.socket() as busy, pytest.MonkeyPatch.context() as patch:
         busy.bind(("127.0.0.1", settings.airflow_port))
         busy.listen()
-        with LocalAirflow(settings, dags_dir=dags) as airflow:
+        answers = iter([settings.airflow_port])
+        free = supervisor._free_port
+        patch.setattr(supervisor, "_free_port", lambda preferred: next(answers, None) or free(preferred))
+        with LocalAirflow(settings, said.append, dags_dir=dags) as airflow:
             yield airflow
 
 
-def test_a_busy_port_is_avoided(airflow: LocalAirflow, settings: Settings) -> None:
+def test_a_busy_port_is_avoided(airflow: LocalAirflow, settings: Settings, said: list[str]) -> None:
     assert airflow.is_owner
+    assert f"another process took port {settings.airflow_port} meanwhile: starting again on the next free one" in said
     assert airflow.port > settings.airflow_port
     assert is_running(settings)
     airflow.check()
@@ -237,19 +249,13 @@ def test_only_marked_processes_are_ended() -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == b"up\n"
         ours.wait()
-        assert len(supervisor._processes_of("ours")) == 1
-        assert supervisor._end_all("ours") == 1
-        assert supervisor._processes_of("ours") == []
-        assert supervisor._end_all("") == 0
+        assert len(ownership.processes_of("ours")) == 1
+        assert ownership.end_all("ours") == 1
+        assert ownership.processes_of("ours") == []
+        assert ownership.end_all("") == 0
         assert other.poll() is None
     finally:
         other.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_owner(home: Path, port: int, dags: Path) -> subprocess.Popen[str]:
@@ -285,4 +291,4 @@ def marked(home: Path) -> set[int]:
     service = home / "airflow" / "service.json"
     if service.exists():
         tokens.add(json.loads(service.read_text())["token"])
-    return {process.pid for token in tokens for process in supervisor._processes_of(token)}
+    return {process.pid for token in tokens for process in ownership.processes_of(token)}
