@@ -84,7 +84,7 @@ def make_weights_for(
     workload = load_workload(study)
     store, landing = WeightsStore(settings.weights_dir), LandingZone(settings.landing_dir)
     factors = {trial.weights_id: trial.factors for trial in trials}
-    ordered = sorted(factors, key=lambda weights_id: (pretrained_id(workload, _seed(factors[weights_id])), weights_id))
+    ordered = sorted(factors, key=lambda weights_id: (pretrained_id(workload, factors[weights_id]), weights_id))
     part = ordered[len(ordered) * chunk // chunks : len(ordered) * (chunk + 1) // chunks]
     landed = last_attempts(landing, part)
     counts: Counter[str] = Counter()
@@ -100,10 +100,11 @@ def make_weights_for(
     return dict(counts)
 
 
-def pretrained_id(workload: Workload, seed: int) -> str:
-    """Id of the network before pruning: the workload with its settings and data, and the seed."""
+def pretrained_id(workload: Workload, factors: Mapping[str, Level]) -> str:
+    """Id of the network before pruning: the workload with its settings and data, and the factors that determine the network."""
     identity = workload.identity()
-    return content_id("pretrained", {**vars(identity), "settings": dict(identity.settings), "seed": seed})
+    determinants = {name: factors[name] for name in identity.network_factors if name in factors}
+    return content_id("pretrained", {**vars(identity), "settings": dict(identity.settings), "factors": determinants})
 
 
 @contextmanager
@@ -218,7 +219,7 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
     seed, ratio = _seed(factors), float(factors.get("pruning_ratio", 0))
     method = "none" if ratio == 0 else str(factors.get("pruning_method", "l1_structured"))
     train, test = workload.examples("train"), workload.examples("test")
-    network, curves = _pretrained(workload, seed, store)
+    network, curves = _pretrained(workload, factors, store)
     attempt.curves += curves
     example = test.inputs[:1]
     realised = prune(network, method, ratio, example, _seed_from("pruning", weights_id))
@@ -226,8 +227,8 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
     accuracy, loss = evaluate(network, test)
     attempt.outcomes |= {"accuracy_before_finetuning": Reading(accuracy), "loss_before_finetuning": Reading(loss)}
     # The order of examples goes by seed: within a block, treatments see the same data in the same order.
-    order = _seed_from("finetuning", pretrained_id(workload, seed))
-    attempt.curves += fit(network, train, test, workload.recipe("finetuning"), "finetuning", order)
+    order = _seed_from("finetuning", pretrained_id(workload, factors))
+    attempt.curves += fit(network, train, test, workload.recipe("finetuning", factors), "finetuning", order)
     make_permanent(network)
     accuracy, loss = evaluate(network, test)
     flops = count_flops(network, example)
@@ -243,18 +244,17 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
     store.save(weights_id, network, {"factors": attempt.realised})
 
 
-def _pretrained(workload: Workload, seed: int, store: WeightsStore) -> tuple[torch.nn.Module, list[CurvePoint]]:
-    """The network of a seed before pruning, from the cache or trained now, with its curves."""
-    identifier = pretrained_id(workload, seed)
+def _pretrained(workload: Workload, factors: Mapping[str, Level], store: WeightsStore) -> tuple[torch.nn.Module, list[CurvePoint]]:
+    """The network before pruning, from the cache or trained now, with its curves."""
+    identifier = pretrained_id(workload, factors)
     with store.making(identifier):
         failure = store.failure(identifier)
         if failure is None and not store.has(identifier):
-            network = workload.network(_seed_from("network", identifier))
+            network = workload.network(factors, _seed_from("network", identifier))
+            recipe = workload.recipe("pretraining", factors)
             order = _seed_from("pretraining", identifier)
             try:
-                curves = fit(
-                    network, workload.examples("train"), workload.examples("test"), workload.recipe("pretraining"), "pretraining", order
-                )
+                curves = fit(network, workload.examples("train"), workload.examples("test"), recipe, "pretraining", order)
             except DivergedError as error:
                 store.save_failure(identifier, {"status": "diverged", "epoch": error.epoch, "curves": error.curves})
                 raise
@@ -262,7 +262,7 @@ def _pretrained(workload: Workload, seed: int, store: WeightsStore) -> tuple[tor
     if failure is not None:
         raise DivergedError("pretraining", failure["epoch"], [CurvePoint(*point) for point in failure["curves"]])
     # read back even if just trained, so that both ways go on from the very same state
-    return store.load(identifier, workload), [CurvePoint(*point) for point in store.about(identifier)["curves"]]
+    return store.load(identifier, workload, factors), [CurvePoint(*point) for point in store.about(identifier)["curves"]]
 
 
 def _circumstances() -> dict[str, Reading]:

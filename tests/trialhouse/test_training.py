@@ -157,8 +157,8 @@ def test_a_pretrained_network_is_made_once_for_all_its_weights(home: Settings, m
     make_weights_for(study, trials_of(study))
     assert phases == ["pretraining", *["finetuning"] * 3]
     workload = load_workload(study)
-    assert WeightsStore(home.weights_dir).has(pretrained_id(workload, 0))
-    assert pretrained_id(workload, 0) != pretrained_id(workload, 1)
+    assert WeightsStore(home.weights_dir).has(pretrained_id(workload, {"seed": 0}))
+    assert pretrained_id(workload, {"seed": 0}) != pretrained_id(workload, {"seed": 1})
 
 
 def test_threads_are_put_back(home: Settings) -> None:

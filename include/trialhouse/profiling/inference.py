@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,16 @@ from trialhouse.identity import canonical_json
 from trialhouse.profiling.counters import PerfCounters
 from trialhouse.profiling.latency import sample_latency
 from trialhouse.profiling.memory import PeakMemory, is_out_of_memory, refused_bytes
+from trialhouse.studies.spec import Level
 from trialhouse.workloads.protocol import Workload
 from trialhouse.workloads.registry import make_workload
 from trialhouse.workloads.weights import load_network
 
 if TYPE_CHECKING:
     import torch
+
+DEFAULT_BATCH_SIZE = 64
+"""Where batch size is no factor of the study."""
 
 WARM_UP_BATCH = 16
 
@@ -35,7 +40,9 @@ def prepare(workload: str, settings: dict[str, Any]) -> None:
     made.examples("test")
 
 
-def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_size: int, hardware: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    workload: str, settings: dict[str, Any], weights_path: str, factors: dict[str, Level], hardware: dict[str, Any]
+) -> dict[str, Any]:
     """In the child: measure weights under a hardware class's limits.
 
     Parameters
@@ -44,8 +51,8 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
         As prepared.
     weights_path
         Their file.
-    batch_size
-        Images per call.
+    factors
+        The trial's; of them `batch_size` is the number of images per call.
     hardware
         The class's fields.
 
@@ -63,7 +70,7 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
     counters = PerfCounters()  # before the threads that they are to count
     profiles = limit_cpus(limits)
     with torch.inference_mode():
-        made.network(seed=0).eval()(inputs[:WARM_UP_BATCH])  # libraries set themselves up outside the limit
+        made.network(factors, seed=0).eval()(inputs[:WARM_UP_BATCH])  # libraries set themselves up outside the limit
         gc.collect()
         gc.disable()
         peak = PeakMemory()
@@ -78,7 +85,7 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
             "samples": {},
         }
         try:
-            _classify(report, made, Path(weights_path), inputs, batch_size)
+            _classify(report, made, Path(weights_path), inputs, factors)
         except (MemoryError, RuntimeError) as error:
             lift_memory_limit()
             if not is_out_of_memory(error):
@@ -97,12 +104,13 @@ def measure(workload: str, settings: dict[str, Any], weights_path: str, batch_si
     return report
 
 
-def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, batch_size: int) -> None:
+def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, factors: Mapping[str, Level]) -> None:
     import torch
 
     start = time.perf_counter()
-    network = load_network(weights_path, workload)
+    network = load_network(weights_path, workload, factors)
     report["outcomes"]["load_ms"] = Reading((time.perf_counter() - start) * 1e3)
+    batch_size = int(factors.get("batch_size", DEFAULT_BATCH_SIZE))
     batch = inputs[torch.arange(batch_size) % len(inputs)]  # larger batches than data repeat images: only time matters here
     report["realised"]["batch_size"] = len(batch)
     latency = sample_latency(lambda: network(batch), torch.get_num_threads())

@@ -23,9 +23,6 @@ from trialhouse.studies.spec import Study
 from trialhouse.workloads.registry import load_workload
 from trialhouse.workloads.weights import WeightsStore
 
-DEFAULT_BATCH_SIZE = 64
-"""Where batch size is no factor of the study."""
-
 MOST_ATTEMPTS = 2
 """A crash may be chance and is tried once more; every other end is the trial's outcome."""
 
@@ -119,7 +116,7 @@ def _attempt(
     arguments = {
         **about,
         "weights_path": str(store.path(trial.weights_id)),
-        "batch_size": int(trial.factors.get("batch_size", DEFAULT_BATCH_SIZE)),
+        "factors": dict(trial.factors),
         "hardware": hardware.model_dump(mode="json"),
     }
     sampler = Sampler()

@@ -31,14 +31,17 @@ class WorkloadIdentity:
         Its settings with all defaults filled in.
     data_checksum
         SHA-256 of the data that it trains and evaluates on.
+    network_factors
+        The factors that determine the network before pruning.
     weights_factors
-        The factors that determine the weights. All others (batch size, say) only matter when the weights are measured.
+        These and the others that determine the weights. All others (batch size, say) only matter when the weights are measured.
     """
 
     name: str
     version: str
     settings: Mapping[str, Any]
     data_checksum: str
+    network_factors: tuple[str, ...]
     weights_factors: tuple[str, ...]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from trialhouse.studies.designs import WorkloadIdentity
-from trialhouse.studies.spec import Factor
+from trialhouse.studies.spec import Factor, Level
 
 if TYPE_CHECKING:
     import torch
@@ -62,11 +62,14 @@ class Workload(Protocol):
     def identity(self) -> WorkloadIdentity:
         """What of it determines a trial, the data's checksum included."""
 
-    def network(self, seed: int) -> torch.nn.Module:
-        """A network with fresh weights, a pure function of settings and seed; its last linear layer gives the class scores."""
+    def network(self, factors: Mapping[str, Level], seed: int) -> torch.nn.Module:
+        """A trial's network with fresh weights: a pure function of settings, `network_factors` and the seed of its weights.
+
+        Its last linear layer gives the class scores.
+        """
 
     def examples(self, split: Split) -> Examples:
         """The data of a split, the same in every process."""
 
-    def recipe(self, phase: Phase) -> Recipe:
-        """How a phase trains."""
+    def recipe(self, phase: Phase, factors: Mapping[str, Level]) -> Recipe:
+        """How a phase of a trial trains."""

@@ -8,7 +8,7 @@ pruning ratios (80 -> 56, 32, 8), which keeps vector units equally busy.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trialhouse.errors import WorkloadError
 from trialhouse.studies.designs import WorkloadIdentity
-from trialhouse.studies.spec import Factor
+from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads import datasets
+from trialhouse.workloads.factors import PRUNING_FACTORS, check_factors
 from trialhouse.workloads.protocol import Examples, Phase, Recipe, Split
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ NAME = "small_cnn"
 VERSION = "1"
 """Raised whenever the same settings would give another network, other data or another training."""
 
-PRUNING_METHODS = ("none", "l1_structured", "random_structured", "l1_mask")
-WEIGHTS_FACTORS = ("seed", "pruning_ratio", "pruning_method")
+NETWORK_FACTORS = ("seed",)
+WEIGHTS_FACTORS = (*NETWORK_FACTORS, *PRUNING_FACTORS)
 FACTORS = (*WEIGHTS_FACTORS, "batch_size")
 
 
@@ -70,19 +71,13 @@ class SmallCNN:
 
     def check(self, factors: Sequence[Factor]) -> None:
         """Refuse factors and levels that this workload cannot set."""
-        for factor in factors:
-            if factor.name not in FACTORS:
-                expected = f"factors of workload {NAME!r} must be among {list(FACTORS)}"
-                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
-            levels = factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise)
-            for level in levels:
-                _check_level(factor.name, level)
+        check_factors(NAME, factors, FACTORS)
 
     def identity(self) -> WorkloadIdentity:
         """Settings with all defaults, and the checksum of the data."""
         return self._identity
 
-    def network(self, seed: int) -> torch.nn.Module:
+    def network(self, factors: Mapping[str, Level], seed: int) -> torch.nn.Module:
         """Convolution (stride 1), convolution (stride 2), average pooling to 2 x 2, linear; batch norm and ReLU after each convolution."""
         import torch
         from torch import nn
@@ -111,7 +106,7 @@ class SmallCNN:
         """The data of a split."""
         return self._examples[split]
 
-    def recipe(self, phase: Phase) -> Recipe:
+    def recipe(self, phase: Phase, factors: Mapping[str, Level]) -> Recipe:
         """Epochs, learning rate and batch size of a phase."""
         settings = self.settings
         if phase == "pretraining":
@@ -120,23 +115,9 @@ class SmallCNN:
 
     @cached_property
     def _identity(self) -> WorkloadIdentity:
-        return WorkloadIdentity(NAME, VERSION, self.settings.model_dump(), datasets.checksum(self.settings.dataset), WEIGHTS_FACTORS)
+        checksum = datasets.checksum(self.settings.dataset)
+        return WorkloadIdentity(NAME, VERSION, self.settings.model_dump(), checksum, NETWORK_FACTORS, WEIGHTS_FACTORS)
 
     @cached_property
     def _examples(self) -> dict[Split, Examples]:
         return datasets.load(self.settings.dataset)
-
-
-def _check_level(name: str, level: object) -> None:
-    remedy = f"fix factor {name!r}"
-    number = isinstance(level, int | float) and not isinstance(level, bool)
-    if name == "pruning_method":
-        if level not in PRUNING_METHODS:
-            raise WorkloadError(f"pruning_method must be one of {list(PRUNING_METHODS)}", repr(level), remedy)
-    elif name == "pruning_ratio":
-        if not number or not 0 <= level < 1:  # type: ignore[operator]
-            raise WorkloadError("pruning_ratio must be in [0, 1)", repr(level), remedy)
-    else:
-        least = 0 if name == "seed" else 1
-        if not number or int(level) != level or level < least:  # type: ignore[call-overload, operator]
-            raise WorkloadError(f"{name} must be a whole number from {least}", repr(level), remedy)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WorkloadError
+from trialhouse.studies.spec import Level
 from trialhouse.workloads.protocol import Workload
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ class WeightsStore:
             content: dict[str, Any] = json.loads(file.metadata()["about"])
         return content
 
-    def load(self, weights_id: str, workload: Workload) -> torch.nn.Module:
-        """The network, in evaluation mode, with the shapes that pruning left it.
+    def load(self, weights_id: str, workload: Workload, factors: Mapping[str, Level]) -> torch.nn.Module:
+        """A trial's network, in evaluation mode, with the shapes that pruning left it.
 
         Raises
         ------
         WorkloadError
             If the weights are missing or belong to another network.
         """
-        return load_network(self.path(weights_id), workload)
+        return load_network(self.path(weights_id), workload, factors)
 
     @contextmanager
     def making(self, weights_id: str) -> Iterator[None]:
@@ -81,14 +82,14 @@ class WeightsStore:
         return self.root / f"{weights_id}.failed.json"
 
 
-def load_network(path: Path, workload: Workload) -> torch.nn.Module:
+def load_network(path: Path, workload: Workload, factors: Mapping[str, Level]) -> torch.nn.Module:
     """See `WeightsStore.load`."""
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise WorkloadError(f"weights must be at {path}", "no such file", "make the study's weights first")
     state = load_file(path)
-    network = workload.network(seed=0)
+    network = workload.network(factors, seed=0)
     take_shapes(network, state)
     try:
         network.load_state_dict(state)

@@ -38,7 +38,7 @@ def simulate(study: Study | None = None, *, seed: int = 0, hardware_classes: tup
     """
     study = study or shipped_study()
     names = tuple(factor.name for factor in study.factors if factor.name != "batch_size")
-    workload = WorkloadIdentity("small_cnn", "1", {}, "0" * 64, names)
+    workload = WorkloadIdentity("small_cnn", "1", {}, "0" * 64, names, names)
     trials = assign(study, workload, {name: f"hardware_{name}" for name in study.hardware_classes})
     rng = np.random.default_rng(seed)
     of_seed: dict[Any, float] = {}

@@ -53,7 +53,9 @@ def write_warehouse(path: Path, stage: str = "estimated", change: Change | None 
 @cache
 def _tables(stage: str) -> dict[str, list[Row]]:
     study = load_study("pruning_digits")
-    identity = WorkloadIdentity("small_cnn", "1", dict(study.workload.settings), "0" * 64, ("seed", "pruning_ratio", "pruning_method"))
+    identity = WorkloadIdentity(
+        "small_cnn", "1", dict(study.workload.settings), "0" * 64, ("seed",), ("seed", "pruning_ratio", "pruning_method")
+    )
     trials = assign(study, identity, {name: f"hardware_{index:016x}" for index, name in enumerate(study.hardware_classes)})
     facts = _measure(trials, pending_from=len(trials) // 3 if stage == "running" else len(trials))
     graph = {study.graph: graph_file(study).read_text()}

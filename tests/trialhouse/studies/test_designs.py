@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.spec import Study
 
-WORKLOAD = WorkloadIdentity("small_cnn", "1", {"dataset": "digits"}, "00", ("seed", "pruning_ratio", "pruning_method"))
+WORKLOAD = WorkloadIdentity("small_cnn", "1", {"dataset": "digits"}, "00", ("seed",), ("seed", "pruning_ratio", "pruning_method"))
 CLASSES = {"server": "hardware_a", "pc": "hardware_b", "laptop": "hardware_c"}
 
 
@@ -69,7 +70,7 @@ def test_ids_hold_all_that_determines_a_trial_and_nothing_else(content: dict[str
     _, renamed = trials_of(content)
     assert {t.trial_id for t in renamed} == {t.trial_id for t in trials}, "studies share trials"
     ids = {t.trial_id for t in trials}
-    newer = assign(study, WorkloadIdentity("small_cnn", "2", {"dataset": "digits"}, "00", WORKLOAD.weights_factors), CLASSES)
+    newer = assign(study, replace(WORKLOAD, version="2"), CLASSES)
     assert ids.isdisjoint(t.trial_id for t in newer)
     tighter = assign(study, WORKLOAD, {**CLASSES, "laptop": "hardware_d"})
     changed = {t.trial_id for t in tighter} ^ ids

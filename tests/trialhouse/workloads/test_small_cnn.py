@@ -11,7 +11,7 @@ from trialhouse.pruning import pruner
 from trialhouse.settings import Settings
 from trialhouse.studies.catalogue import load_study
 from trialhouse.studies.spec import Factor
-from trialhouse.workloads import small_cnn
+from trialhouse.workloads import factors
 from trialhouse.workloads.registry import load_workload, make_workload
 
 
@@ -78,7 +78,7 @@ def test_a_factor_or_level_that_it_cannot_set_is_one_line(name: str, kind: str, 
 
 
 def test_every_pruning_method_that_it_names_exists() -> None:
-    assert small_cnn.PRUNING_METHODS == pruner.METHODS
+    assert factors.PRUNING_METHODS == pruner.METHODS
 
 
 def test_a_network_is_a_function_of_its_seed_and_leaves_the_global_generator_alone() -> None:
@@ -87,7 +87,7 @@ def test_a_network_is_a_function_of_its_seed_and_leaves_the_global_generator_alo
     workload = make_workload("small_cnn", {"width": 8})
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first, again, other = workload.network(3), workload.network(3), workload.network(4)
+    first, again, other = workload.network({}, 3), workload.network({}, 3), workload.network({}, 4)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))

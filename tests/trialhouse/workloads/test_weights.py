@@ -21,12 +21,12 @@ WORKLOAD = make_workload("small_cnn", {"width": 16})
 
 @pytest.mark.parametrize("ratio", [0, 0.5, 0.75])
 def test_a_pruned_network_comes_back_as_it_was(tmp_path: Path, ratio: float) -> None:
-    store, network = WeightsStore(tmp_path), WORKLOAD.network(5)
+    store, network = WeightsStore(tmp_path), WORKLOAD.network({}, 5)
     inputs = WORKLOAD.examples("test").inputs[:20]
     network.train()(inputs)  # gives batch norm statistics of its own
     prune(network, "l1_structured", ratio, inputs[:1], seed=0)
     store.save(WEIGHTS_ID, network, {"note": "hello"})
-    loaded = store.load(WEIGHTS_ID, WORKLOAD)
+    loaded = store.load(WEIGHTS_ID, WORKLOAD, {})
     assert {name: tuple(tensor.shape) for name, tensor in loaded.state_dict().items()} == {
         name: tuple(tensor.shape) for name, tensor in network.state_dict().items()
     }
@@ -41,7 +41,7 @@ def test_a_pruned_network_comes_back_as_it_was(tmp_path: Path, ratio: float) -> 
 def test_the_same_network_is_the_same_file(tmp_path: Path) -> None:
     stores = [WeightsStore(tmp_path / name) for name in "ab"]
     for store in stores:
-        store.save(WEIGHTS_ID, WORKLOAD.network(5), {"b": 1, "a": 2})
+        store.save(WEIGHTS_ID, WORKLOAD.network({}, 5), {"b": 1, "a": 2})
     assert stores[0].path(WEIGHTS_ID).read_bytes() == stores[1].path(WEIGHTS_ID).read_bytes()
 
 
@@ -51,22 +51,22 @@ def test_a_failure_is_remembered_until_weights_are_there(tmp_path: Path) -> None
     store.save_failure(WEIGHTS_ID, {"status": "diverged"})
     assert store.failure(WEIGHTS_ID) == {"status": "diverged"}
     assert not store.has(WEIGHTS_ID)
-    store.save(WEIGHTS_ID, WORKLOAD.network(5), {})
+    store.save(WEIGHTS_ID, WORKLOAD.network({}, 5), {})
     assert store.failure(WEIGHTS_ID) is None
 
 
 def test_missing_and_foreign_weights_are_one_line(tmp_path: Path) -> None:
     store = WeightsStore(tmp_path)
     with pytest.raises(WorkloadError, match=r"weights must be at .*, got no such file"):
-        store.load(WEIGHTS_ID, WORKLOAD)
+        store.load(WEIGHTS_ID, WORKLOAD, {})
     store.save(WEIGHTS_ID, torch.nn.Linear(2, 3), {})
     with pytest.raises(WorkloadError, match=r"weights_0123456789abcdef.safetensors must fit the workload's network"):
-        store.load(WEIGHTS_ID, WORKLOAD)
+        store.load(WEIGHTS_ID, WORKLOAD, {})
 
 
 def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = WeightsStore(tmp_path)
-    store.save(WEIGHTS_ID, WORKLOAD.network(1), {})
+    store.save(WEIGHTS_ID, WORKLOAD.network({}, 1), {})
     before = store.path(WEIGHTS_ID).read_bytes()
 
     def full(descriptor: int) -> None:
@@ -74,7 +74,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        store.save(WEIGHTS_ID, WORKLOAD.network(2), {})
+        store.save(WEIGHTS_ID, WORKLOAD.network({}, 2), {})
     assert store.path(WEIGHTS_ID).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [store.path(WEIGHTS_ID).name]
 
