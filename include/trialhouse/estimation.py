@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trialhouse import __version__
+from trialhouse.configurations import configurations, data_id
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
-from trialhouse.registration import registered
+from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
+from trialhouse.warehouse.read import current_study_id, study_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trialhouse.causal import Results
 
 
 def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
-    """Estimate all effects that a study registered, try to refute them, and land both.
+    """Estimate all effects that a study registered, try to refute them, compare its configurations, and land it all.
 
     The same data and code give the same estimates, which land once; history is never overwritten.
 
@@ -28,12 +34,14 @@ def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
         Verdict -> number of primary estimates.
     """
     settings = settings or get_settings()
-    results = _results(study_id, settings)
+    registration, frame = registered(study_id, settings), study_frame(study_id, settings)
+    results = _results(registration, frame, settings)
     landing = LandingZone(settings.landing_dir)
     batch_id = content_id("estimates", {"estimates": sorted(row["estimate_id"] for row in results.estimates)})
     for table, rows in {"refutations": results.refutations, "estimates": results.estimates}.items():
         if not landing.has(table, batch_id):
             landing.write(table, rows, unit_id=batch_id)
+    _land_configurations(registration, frame, landing)
     return dict(Counter(row["verdict"] for row in results.primary))
 
 
@@ -45,10 +53,9 @@ def effects_of_study(study_name: str, settings: Settings | None = None) -> dict[
     dict
         `estimates`, `refutations` (rows as in the marts), `verdict` and `reasons`.
     """
-    from trialhouse.warehouse.read import current_study_id
-
     settings = settings or get_settings()
-    return _as_json(_results(current_study_id(study_name, settings), settings))
+    study_id = current_study_id(study_name, settings)
+    return _as_json(_results(registered(study_id, settings), study_frame(study_id, settings), settings))
 
 
 def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, cluster: str | None = None) -> dict[str, Any]:
@@ -74,13 +81,19 @@ def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, 
     return _as_json(estimate_table(frame, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster))
 
 
-def _results(study_id: str, settings: Settings) -> Results:
+def _results(registration: Registration, frame: pd.DataFrame, settings: Settings) -> Results:
     from trialhouse.causal import estimate_study
-    from trialhouse.warehouse.read import study_frame
 
-    registration = registered(study_id, settings)
-    frame = study_frame(study_id, settings)
-    return estimate_study(registration.study, frame, registration.graphs, study_id=study_id, workers=settings.trial_workers)
+    study_id, workers = registration.study_id, settings.trial_workers
+    return estimate_study(registration.study, frame, registration.graphs, study_id=study_id, workers=workers)
+
+
+def _land_configurations(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:
+    key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": __version__}
+    unit_id = content_id("configurations", key)
+    rows = configurations(registration.study, frame)
+    if rows and not landing.has("configurations", unit_id):
+        landing.write("configurations", [{**key, **row, "computed_at": datetime.now(UTC)} for row in rows], unit_id=unit_id)
 
 
 def _as_json(results: Results) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def _plain(workload: WorkloadIdentity) -> dict[str, Any]:
 
 def _version_row(planned: Registration) -> dict[str, Any]:
     study = planned.study
-    questions = {key: study.content[key] for key in ("estimands", "indicators", "refuters", "refuter_simulations", "gates")}
+    questions = {key: study.content[key] for key in ("estimands", "indicators", "limits", "refuters", "refuter_simulations", "gates")}
     return {
         "study_id": planned.study_id,
         "study_name": study.name,

@@ -174,7 +174,13 @@ def test_results_are_built_without_the_rest_and_the_newest_count(house: House) -
     trial_columns = house.sql("SELECT min(ended_at), max(ended_at), count(*) FROM marts.fct_trials")
     for number, (value, day) in enumerate([(1.0, "2026-01-01"), (2.0, "2026-01-02")]):
         land_estimate(house, value, day, number)
+    for value, day in [(0.9, "2026-01-01"), (0.8, "2026-01-02")]:
+        land_configuration(house, value, day)
     build(house.settings, "tag:results")
+    assert house.sql("SELECT study_name, accuracy, is_current FROM marts.fct_configurations ORDER BY accuracy") == [
+        ("pruning_digits", 0.8, True),
+        ("pruning_digits", 0.9, False),
+    ]
     assert house.sql("SELECT study_name, estimate, is_current FROM marts.fct_estimates ORDER BY estimate") == [
         ("pruning_digits", 1.0, False),
         ("pruning_digits", 2.0, True),
@@ -209,6 +215,16 @@ def land_estimate(house: House, value: float, day: str, number: int) -> None:
     refutation = {**common, "refuter": "random_common_cause", "verdict": "passed", "reason": "It did not move.", "refuted_at": day}
     landing.write("refutations", [refutation], unit_id=estimate_id)
     landing.write("estimates", [estimate], unit_id=estimate_id)
+
+
+def land_configuration(house: House, accuracy: float, day: str) -> None:
+    row = {
+        **{"study_id": house.study.study_id, "data_id": f"data_{accuracy}", "code_version": "1"},
+        **{"hardware_class": "pc", "configuration": '{"batch_size": 64}', "trials": 2, "out_of_memory": 0, "weights": 2},
+        **{"oom_share": 0.0, "oom_low": 0.0, "oom_high": 0.67, "accuracy": accuracy},
+        **{"is_on_front": True, "is_within_limits": True, "is_best": True, "computed_at": day},
+    }
+    LandingZone(house.settings.landing_dir).write("configurations", [row], unit_id=content_id("configurations", {"accuracy": accuracy}))
 
 
 def trials(house: House) -> pd.DataFrame:

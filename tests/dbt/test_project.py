@@ -19,6 +19,7 @@ PROJECT = PROJECT_DIR / "dbt_project"
 MARTS = {
     "dim_hardware_classes",
     "dim_studies",
+    "fct_configurations",
     "fct_design_checks",
     "fct_estimates",
     "fct_learning_curves",
@@ -90,7 +91,7 @@ def test_every_raw_table_is_a_source_and_every_mart_has_a_reader_or_is_documente
 
 def test_results_are_tagged_with_all_that_leads_to_them(manifest: dict[str, Any]) -> None:
     tagged = {node["name"] for node in manifest["nodes"].values() if "results" in node["tags"] and node["resource_type"] == "model"}
-    assert tagged == {f"{kind}_{name}" for kind in ("stg", "fct") for name in ("validations", "estimates", "refutations")}
+    assert tagged == {f"{kind}_{name}" for kind in ("stg", "fct") for name in ("validations", "estimates", "refutations", "configurations")}
 
 
 def test_nothing_phones_home_and_python_stays_out() -> None:

@@ -19,7 +19,7 @@ FLOORS = [
     {"attempts"},
     {"hardware"},
     {"workloads"},
-    {"causal"},
+    {"causal", "configurations"},
     {"registration"},
     {"pruning"},
     {"profiling"},

@@ -154,6 +154,52 @@ def strips(title: str, x_axis: Axis, y_axis: Axis, groups: Sequence[tuple[str, S
     return panel.svg()
 
 
+def scatter(title: str, x_axis: Axis, y_axis: Axis, points: Sequence[tuple[float, float, bool]]) -> str:
+    """Dots over a logarithmic axis: each of `points` is (x > 0, y, whether it is on the front); a line joins the front."""
+    front = sorted((x, y) for x, y, is_on_front in points if is_on_front)
+    label = f"{title}: {y_axis.label} over {x_axis.label}, {len(points)} configurations, {len(front)} of them on the front"
+    panel = _Panel(title, label)
+    y = _y_axis(panel, y_axis, [value for _, value, _ in points], None)
+    low, high = (math.log10(end([at for at, _, _ in points])) for end in (min, max))
+    left, right = panel.x_range
+    margin = 0.04 * (high - low) or 0.1
+
+    def x(at: float) -> float:
+        return left + (math.log10(at) - low + margin) / (high - low + 2 * margin) * (right - left)
+
+    for at, value, is_on_front in sorted(points):
+        if not is_on_front:
+            panel.add("circle", class_="dot off", cx=x(at), cy=y(value), r=2.6)
+    if len(front) > 1:
+        panel.add("polyline", class_="line s0", points=" ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in front))
+    for at, value in front:
+        panel.add("circle", class_="point s0", cx=x(at), cy=y(value), r=3.2)
+    powers = [10.0**power * step for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in (1, 3)]
+    marks = [mark for mark in powers if low - margin <= math.log10(mark) <= high + margin]
+    _x_axis(panel, x_axis, [(x(mark), level_name(mark)) for mark in marks])
+    return panel.svg()
+
+
+def grid(title: str, x_axis: Axis, y_axis: Axis, counts: Mapping[tuple[float, float], tuple[int, int]]) -> str:
+    """Shares as shaded cells with their counts: (column level, row level) -> (how many, of how many)."""
+    columns, rows = (sorted({key[place] for key in counts}) for place in (0, 1))
+    said = "; ".join(f"{level_name(column)}, {level_name(row)}: {count} of {of}" for (column, row), (count, of) in sorted(counts.items()))
+    panel = _Panel(title, f"{title}: {y_axis.label} by {x_axis.label}: {said}")
+    (left, right), (bottom, top) = panel.x_range, panel.y_range
+    width, height = (right - left) / len(columns), (bottom - top) / len(rows)
+    for (column, row), (count, of) in sorted(counts.items()):
+        at, up = left + columns.index(column) * width, bottom - (rows.index(row) + 1) * height
+        share = count / of if of else 0.0
+        panel.add("rect", class_="cell", x=at + 1, y=up + 1, width=width - 2, height=height - 2, fill_opacity=f"{share:.2f}")
+        dark = " over" if share > 0.55 else ""
+        panel.add("text", f"{count} of {of}", class_=f"direct middle{dark}", x=at + width / 2, y=up + height / 2 + 4)
+    for index, row in enumerate(rows):
+        panel.add("text", level_name(row), class_="tick end", x=left - 6, y=bottom - (index + 0.5) * height + 4)
+    panel.add("text", y_axis.label, class_="axis-label", x=0, y=_TOP - 4)
+    _x_axis(panel, x_axis, [(left + (index + 0.5) * width, level_name(column)) for index, column in enumerate(columns)])
+    return panel.svg()
+
+
 def strip(effect: tuple[float | None, float | None, float | None], domain: tuple[float, float], style: str) -> str:
     """One row of a forest plot: a stretchable strip with zero, the interval and the estimate (low, value and high in `domain`'s units)."""
     low, value, high = effect

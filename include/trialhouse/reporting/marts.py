@@ -31,8 +31,8 @@ class StudyData:
         Its rows of `fct_trials` with one more key per factor, in the order of measurement.
     validations
         Its rows of `fct_validations` from the newest validation.
-    estimates, refutations
-        Its current rows of `fct_estimates` and `fct_refutations`.
+    estimates, refutations, configurations
+        Its current rows of `fct_estimates`, `fct_refutations` and `fct_configurations`.
     """
 
     study: Row
@@ -43,6 +43,7 @@ class StudyData:
     validations: Sequence[Row]
     estimates: Sequence[Row]
     refutations: Sequence[Row]
+    configurations: Sequence[Row]
 
     @property
     def factors(self) -> dict[str, Mapping[str, Any]]:
@@ -127,6 +128,13 @@ def _read(study_id: str, connection: Any) -> StudyData:
             """
             select * from marts.fct_refutations where study_id = ? and is_current
             order by estimand, subgroup, method, refuter, estimate_id
+            """,
+            study_id,
+        ),
+        configurations=rows(
+            """
+            select * from marts.fct_configurations where study_id = ? and is_current
+            order by hardware_class, configuration
             """,
             study_id,
         ),

@@ -141,6 +141,26 @@ def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
     )
 
 
+def removed_figure(data: StudyData) -> Figure | None:
+    """FLOPs, peak memory and latency by pruning ratio relative to the unpruned network: structured methods against masks."""
+    if "pruning_ratio" not in data.factors:
+        return None
+    lost = {trial["hardware_class"] for trial in data.trials if trial["is_oom"]}
+    hardware_class = next((name for name in data.spec["hardware_classes"] if name not in lost), data.spec["hardware_classes"][0])
+    panels = []
+    for outcome, title in (("flops", "FLOPs"), ("peak_memory_bytes", "Peak memory"), ("latency_ms", "Latency")):
+        one = next(found for found in dose_responses(data, "pruning_ratio", outcome, 0) if found.hardware_class == hardware_class)
+        if one.series:
+            axes = figures.Axis("pruning ratio"), figures.Axis(title, "%", minimum=0.0)
+            panels.append(figures.lines(f"{title}, % of unpruned", *axes, one.series, reference=(100.0, "")))
+    note = (
+        f"On the {words(hardware_class)}; each trial relative to the unpruned trial of the same block and factors, geometric mean over"
+        " blocks with 95% intervals. Structured pruning takes channels out of the network; a mask sets weights to zero and leaves"
+        " every multiplication in place, so that FLOPs, memory and latency stay."
+    )
+    return Figure("What pruning removes, and what it leaves", note, panels) if panels else None
+
+
 def _by_batch(data: StudyData, hardware_class: str) -> list[tuple[str, list[Row]]]:
     """Measured trials of a class by batch size, where the study has one."""
     trials = [trial for trial in data.trials if trial["hardware_class"] == hardware_class and trial["is_measured"]]

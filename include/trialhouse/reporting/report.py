@@ -15,7 +15,7 @@ from typing import Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
-from trialhouse.reporting import formats, panels
+from trialhouse.reporting import choice, formats, panels
 from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
@@ -118,7 +118,7 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         "svg": Markup,  # only ever text from figures.py and graph_drawing.py, which escape what they draw
     }
     environment.globals |= {"counted": counted, "level_text": formats.level_text}
-    found = answer_of(data)
+    found, chosen = answer_of(data), choice.choices(data)
     return environment.get_template("report.html.j2").render(
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         data=data,
@@ -133,6 +133,11 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         observed=panels.observed_figures(data),
         memory=panels.memory_figure(data),
         out_of_memory=panels.out_of_memory_figure(data),
+        frontier=choice.frontier_figure(data),
+        removed=panels.removed_figure(data),
+        pareto=choice.pareto_figure(data),
+        choices=chosen,
+        choice_summary=choice.summary(chosen),
         forests=panels.forests(found),
         by_method=panels.forests_by_method(data, found),
         refuters=[(summary, REFUTERS.get(summary.refuter, "")) for summary in found.refuters],

@@ -192,6 +192,17 @@ class Gates(_Spec):
     """Largest standardised mean difference of an assigned factor between the arms of another (balance)."""
 
 
+class Limit(_Spec):
+    """What a configuration must keep to be worth deploying."""
+
+    outcome: Literal["latency_ms", "peak_memory_bytes", "memory_utilisation"]
+    """What is limited: milliseconds per call, bytes, or the share of the class's memory."""
+    at_most: float = Field(gt=0)
+    """The largest average that is acceptable."""
+    hardware_class: Name | None = None
+    """The class that it holds for; default: all of them."""
+
+
 class Study(_Spec):
     """A question, the trials that answer it, and what is to be estimated from them."""
 
@@ -215,6 +226,8 @@ class Study(_Spec):
     """Binary columns for the binary version of a question."""
     estimands: tuple[Estimand, ...] = Field(min_length=1)
     """What is estimated: registered before the first trial runs."""
+    limits: tuple[Limit, ...] = ()
+    """What the report's choice of a configuration per hardware class must keep (it never chooses one that ran out of memory)."""
     refuters: tuple[Name, ...] = ("random_common_cause", "data_subset", "permuted_placebo", "left_out_columns", "sensitivity")
     """Attempts to refute each primary estimate, beside the checks that always run (graph rules, overlap)."""
     refuter_simulations: int = Field(100, ge=20, le=10_000)
@@ -243,6 +256,7 @@ class Study(_Spec):
         self._check_factors()
         self._check_indicators()
         self._check_estimands()
+        self._check_limits()
         return self
 
     def _check_workload(self) -> None:
@@ -279,6 +293,12 @@ class Study(_Spec):
         for indicator in self.indicators:
             if any(factor.name == indicator.name for factor in self.factors):
                 raise ValueError(f"an indicator needs a name of its own, got the factor {indicator.name!r}; rename it")
+
+    def _check_limits(self) -> None:
+        for limit in self.limits:
+            if limit.hardware_class not in (None, *self.hardware_classes):
+                known = list(self.hardware_classes)
+                raise ValueError(f"hardware_class of a limit must be one of {known}, got {limit.hardware_class!r}; fix limits")
 
     def _check_estimands(self) -> None:
         treatments = {factor.name: factor for factor in self.factors if factor.assignment != "fixed"}
@@ -358,6 +378,7 @@ class Study(_Spec):
                     f"hardware_classes must be among {list(self.hardware_classes)}", repr(unknown[0]), "choose some of the study's"
                 )
             content["hardware_classes"] = [name for name in self.hardware_classes if name in hardware_classes]
+            content["limits"] = [limit for limit in content["limits"] if limit["hardware_class"] in (None, *hardware_classes)]
         if blocks is not None:
             factor = self.block_factor
             if factor is None or not 1 <= blocks <= len(factor.levels):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from trialhouse.configurations import configurations
 from trialhouse.raw_tables import RAW_TABLES
 from trialhouse.studies.catalogue import graph_file, load_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
@@ -95,7 +97,14 @@ def _tables(stage: str) -> dict[str, list[Row]]:
         "marts.fct_validations": [] if stage in ("running", "measured") else _validations(facts, has_failed=stage == "gates_failed"),
         "marts.fct_estimates": estimates,
         "marts.fct_refutations": list(_refutations(estimates)),
+        "marts.fct_configurations": _configurations(study, facts) if stage == "estimated" else [],
     }
+
+
+def _configurations(study: Study, facts: list[Row]) -> list[Row]:
+    key = {"study_id": STUDY_ID, "study_name": study.name, "data_id": "data_0", "code_version": "0.1.0"}
+    when = {"computed_at": START + timedelta(minutes=11), "is_current": True}
+    return [{**key, **row, **when} for row in configurations(study, pd.DataFrame(facts), draws=200)]
 
 
 def _measure(trials: Iterable[Trial], pending_from: int) -> list[Row]:
@@ -356,6 +365,8 @@ def _types(mart: str) -> dict[str, str]:
     if mart == "fct_refutations":
         names = ("study_name", "estimand", "outcome", "treatment", "method", "subgroup")
         return {**raw("refutations"), **dict.fromkeys(names, "VARCHAR"), "is_current": "BOOLEAN"}
+    if mart == "fct_configurations":
+        return {**raw("configurations"), "study_name": "VARCHAR", "is_current": "BOOLEAN"}
     text = "study_id study_name trial_id weights_id workload hardware_class hardware_id arm block status failure_reason pruning_method host"
     whole = "replicate position attempts latency_samples batch_size seed slot_order"
     real = (

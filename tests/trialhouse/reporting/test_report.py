@@ -100,7 +100,7 @@ def test_style_sheet_fetches_nothing_and_knows_dark_and_print(make_warehouse, tm
 
 def test_sections_come_in_the_order_of_the_questions_that_people_ask(page_of):
     ids = [value for tag, name, value in page_of().attributes if tag == "section" and name == "id"]
-    first, last = ["answer", "design", "graph", "dose", "methods", "memory"], ["refutation", "verdicts", "validation", "failures"]
+    first, last = ["answer", "design", "graph", "dose", "methods", "memory", "choice"], ["refutation", "verdicts", "validation", "failures"]
     assert ids == [*first, *last, "further", "provenance"]
 
 
@@ -202,8 +202,33 @@ def test_figures_of_the_source_are_there(page_of, make_warehouse):
     assert "Memory utilisation by class" in page.text
     labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
     assert "Causal graph pruning.dot with 12 variables and 23 arrows" in labels
-    # 4 estimated dose-response panels, 4 outcomes x 3 classes observed, 2 x 3 of memory, 1 graph
-    assert len(labels) == 4 + 12 + 6 + 1
+    # 4 estimated dose-response panels, 3 of what pruning removes, 4 outcomes x 3 classes observed, 2 x 3 of memory, 3 of where it
+    # runs out, 3 Pareto fronts, 1 graph
+    assert len(labels) == 4 + 3 + 12 + 6 + 3 + 3 + 1
+
+
+def test_each_class_gets_its_best_configuration_and_how_sure_it_is(page_of, make_warehouse):
+    page = page_of()
+    with duckdb.connect(str(make_warehouse()[1]), read_only=True) as warehouse:
+        best = warehouse.execute(
+            "SELECT hardware_class, configuration, best_share, held_out_accuracy FROM marts.fct_configurations WHERE is_best"
+        ).fetchall()
+    assert best
+    for _, configuration, share, held_out in best:
+        assert f"batch size {json.loads(configuration)['batch_size']}" in page.text
+        assert f"{share:.0%}" in page.text
+        assert f"an accuracy of {100 * held_out:.1f}% on average" in page.text
+    assert page.text.count("latency at most 1.00 ms and memory utilisation at most 25.0%") == 3
+
+
+def test_a_class_where_nothing_keeps_the_limits_says_so(page_of):
+    def nothing(tables):
+        for row in tables["marts.fct_configurations"]:
+            row["is_best"] = False
+
+    text = page_of(change=nothing).text
+    assert text.count("No configuration that was measured keeps these limits.") == 3
+    assert "Nothing that was measured keeps the limits on the server, PC and laptop." in text
 
 
 def test_every_variable_of_the_graph_is_drawn_in_its_role(make_warehouse, tmp_path):
