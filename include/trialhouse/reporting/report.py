@@ -15,7 +15,7 @@ from typing import Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
-from trialhouse.reporting import choice, formats, panels
+from trialhouse.reporting import choice, formats, panels, survivorship
 from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
@@ -134,6 +134,7 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         memory=panels.memory_figure(data),
         out_of_memory=panels.out_of_memory_figure(data),
         frontier=choice.frontier_figure(data),
+        survivorship=survivorship.comparisons(data, found),
         removed=panels.removed_figure(data),
         pareto=choice.pareto_figure(data),
         choices=chosen,

@@ -207,6 +207,31 @@ def test_figures_of_the_source_are_there(page_of, make_warehouse):
     assert len(labels) == 4 + 3 + 12 + 6 + 3 + 3 + 1
 
 
+def test_accuracy_of_survivors_stands_beside_that_of_all_weights(page_of, make_warehouse):
+    page = page_of()
+    with duckdb.connect(str(make_warehouse()[1]), read_only=True) as warehouse:
+        difference, lost = warehouse.execute(
+            """
+            WITH per_block AS (
+                SELECT
+                    avg(weights_accuracy) FILTER (pruning_ratio = 0.6) - avg(weights_accuracy) FILTER (pruning_ratio = 0) AS difference
+                FROM (SELECT DISTINCT ON (weights_id) * FROM marts.fct_trials WHERE hardware_class = 'laptop' AND is_measured)
+                GROUP BY block
+            )
+            SELECT avg(difference), (SELECT count(*) FROM marts.fct_trials WHERE is_oom AND pruning_ratio = 0) FROM per_block
+            """
+        ).fetchone()
+    assert f"{lost} of 18 and " in page.text
+    assert f"{100 * difference:+.1f}".replace("-", "−") in page.text
+    assert page.text.count("Accuracy, by whom is counted") == 1
+
+    def survived(tables):
+        for trial in tables["marts.fct_trials"]:
+            trial["is_oom"] = False
+
+    assert "by whom is counted" not in page_of(change=survived).text
+
+
 def test_each_class_gets_its_best_configuration_and_how_sure_it_is(page_of, make_warehouse):
     page = page_of()
     with duckdb.connect(str(make_warehouse()[1]), read_only=True) as warehouse:
