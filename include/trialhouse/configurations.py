@@ -221,12 +221,19 @@ def _best(accuracy: Array, ms_per_image: Array, is_within: NDArray[np.bool_]) ->
 
 def _front(accuracy: Array, latency: Array) -> NDArray[np.bool_]:
     """Which configurations of each row no other one beats in both; equals stand together."""
-    beaten = np.zeros(accuracy.shape, dtype=bool)
-    for index in range(accuracy.shape[1]):
-        one_accuracy, one_latency = accuracy[:, [index]], latency[:, [index]]
-        is_better = (accuracy >= one_accuracy) & (latency <= one_latency) & ((accuracy > one_accuracy) | (latency < one_latency))
-        beaten[:, index] = is_better.any(axis=1)
-    return ~beaten & np.isfinite(accuracy) & np.isfinite(latency)
+    is_known = np.isfinite(accuracy) & np.isfinite(latency)
+    accuracy, latency = np.where(is_known, accuracy, -math.inf), np.where(is_known, latency, math.inf)
+    order = np.lexsort((-accuracy, latency), axis=1)
+    accuracies, latencies = (np.take_along_axis(values, order, axis=1) for values in (accuracy, latency))
+    highest = np.maximum.accumulate(accuracies, axis=1)
+    is_front = np.ones_like(is_known)
+    is_front[:, 1:] = accuracies[:, 1:] > highest[:, :-1]
+    is_same = (accuracies[:, 1:] == accuracies[:, :-1]) & (latencies[:, 1:] == latencies[:, :-1])
+    while (joined := is_same & is_front[:, :-1] & ~is_front[:, 1:]).any():
+        is_front[:, 1:] |= joined
+    result = np.empty_like(is_front)
+    np.put_along_axis(result, order, is_front, axis=1)
+    return result & is_known
 
 
 def _held_out(by_block: Array, ms_per_image: Array, is_within: NDArray[np.bool_]) -> float | None:
