@@ -54,7 +54,9 @@ clean: ## Remove the virtual environment and the caches (what studies wrote stay
 # Set-up: a virtual environment in .venv, made again when Python's version or the pins change. uv takes seconds where
 # pip takes minutes; it does not read pip's configuration, so what pip is told (indexes, folders of wheels,
 # certificates) is passed on, and where uv cannot be had or fails, pip does the work. Where pip is told nothing, uv takes
-# the build of torch that fits the machine: without a GPU that saves gigabytes of CUDA.
+# the build of torch that fits the machine: without a GPU that saves gigabytes of CUDA. Bytecode is compiled here, as pip
+# does: a study starts a dozen processes, which would otherwise compile the same modules side by side, or, where
+# PYTHONDONTWRITEBYTECODE is set, compile them all again in every run.
 
 define with_uv
 says="$$($(PY) -m pip config list)"; \
@@ -65,6 +67,7 @@ pass UV_INDEX "$$(setting extra-index-url)"; \
 pass UV_FIND_LINKS "$$(setting find-links | tr ' ' ',')"; \
 pass SSL_CERT_FILE "$$(setting cert)"; \
 pass UV_TORCH_BACKEND "$$(test -n "$$UV_INDEX$$UV_FIND_LINKS" || echo auto)"; \
+pass UV_COMPILE_BYTECODE 1; \
 uv() { UV_INDEX_STRATEGY=unsafe-best-match $(PY) -m uv pip "$$@" --quiet; };
 endef
 # Or uv takes the Python version that pyproject.toml gives for compiling the pins.
