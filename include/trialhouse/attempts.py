@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,9 @@ from trialhouse.landing import LandingZone
 from trialhouse.studies.spec import Level
 
 Status = Literal["ok", "out_of_memory", "timed_out", "crashed", "diverged"]
+
+_WRITERS = 4
+"""Files of one attempt that are written at once."""
 
 
 class Reading(NamedTuple):
@@ -91,9 +95,14 @@ class Attempt:
                 }
             ],
         }
-        for table, rows in tables.items():
-            if rows:
-                landing.write(table, [{**unit, **row} for row in rows], unit_id=self.unit_id, attempt=number)
+
+        def write(table: str) -> None:
+            landing.write(table, [{**unit, **row} for row in tables[table]], unit_id=self.unit_id, attempt=number)
+
+        # Side by side: while one file is being written, others wait for the disk.
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(write, [table for table, rows in tables.items() if rows and table != "attempts"]))
+        write("attempts")
         return number
 
 
