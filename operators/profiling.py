@@ -1,4 +1,4 @@
-"""Measures a study's trials in one hardware class: `trialhouse.profiling`."""
+"""Measures a study's trials in one hardware class: `trialhouse.profiling.trials`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class ProfileTrialsOperator(TrialhouseOperator):
 
     def call(self, context: Context) -> dict[str, int]:
         """Measure the chunk; returns counts by status."""
-        from trialhouse.profiling import profile_trials
+        from trialhouse.profiling.trials import profile_trials
 
         return profile_trials(self.study_id, self.hardware_class, self.chunk, self.chunks, rerun=self.rerun)

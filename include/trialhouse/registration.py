@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trialhouse import __version__
-from trialhouse.causal.model import read_graph
 from trialhouse.errors import SpecError
 from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
 from trialhouse.identity import content_id
@@ -178,6 +177,8 @@ def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
 
 def _check_questions(study: Study, graphs: Mapping[str, str]) -> None:
     """Refuse, before anything runs, what could only fail when everything has run: unknown outcomes, graphs without the question."""
+    from trialhouse.causal.model import read_graph  # brings networkx, which tasks that read a registration back do without
+
     indicators = {indicator.name: indicator.column for indicator in study.indicators}
     factors = {factor.name for factor in study.factors}
     for indicator in study.indicators:

@@ -1,5 +1,4 @@
-"""Measuring finished weights on a hardware class: latency, memory, and what the machine did meanwhile."""
+"""Measuring finished weights on a hardware class: latency, memory, and what the machine did meanwhile.
 
-from trialhouse.profiling.trials import profile_trials
-
-__all__ = ["profile_trials"]
+Importing this package imports nothing: the process that trials are forked from needs `inference` alone.
+"""
