@@ -12,8 +12,9 @@ import pytest
 from tests.trialhouse.warehouse.samples import build, land_study, land_trials
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
+from trialhouse.profiling.latency import CALM_SHARE
 from trialhouse.registration import Registration, register
-from trialhouse.settings import Settings
+from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.studies.designs import Trial
 from trialhouse.warehouse.read import published, study_frame, study_table
 
@@ -152,7 +153,8 @@ def test_curves_and_profiles_follow_the_attempt_that_counts(house: House) -> Non
     weights = {trial.weights_id for trial in house.study.trials}
     assert house.sql("SELECT count(*), count(DISTINCT weights_id) FROM marts.fct_learning_curves") == [(3 * len(weights), len(weights))]
     profiled = len({trial.trial_id for trial in (*house.older.trials, *house.study.trials)}) - 1
-    assert house.sql("SELECT count(*), any_value(reason) FROM marts.fct_profiles") == [(profiled, "this machine does not tell")]
+    told = house.sql("SELECT count(*), any_value(reason) FROM marts.fct_profiles WHERE metric = 'cpu_frequency_mhz'")
+    assert told == [(profiled, "this machine does not tell")]
 
 
 def test_design_checks_count_what_was_lost(house: House) -> None:
@@ -168,6 +170,11 @@ def test_design_checks_count_what_was_lost(house: House) -> None:
     chi_squared = stats.chi2_contingency(table, correction=False)
     assert checks.loc["sample_ratio|hardware_class=*", "value"] == pytest.approx(chi_squared.statistic)
     assert checks.loc["sample_ratio|hardware_class=*", "degrees_of_freedom"] == chi_squared.dof
+
+
+def test_design_checks_and_the_sampling_of_latency_mean_the_same_by_calm() -> None:
+    sql = (PROJECT_DIR / "dbt_project" / "models" / "marts" / "fct_design_checks.sql").read_text()
+    assert f"shares.value < {CALM_SHARE})" in sql
 
 
 def test_results_are_built_without_the_rest_and_the_newest_count(house: House) -> None:

@@ -184,6 +184,7 @@ VIOLATIONS: dict[str, tuple[str, Plant, str, str]] = {
         "warning",
         "of each hardware class's trials crashed",
     ),
+    "disturbed latencies": ("fct_design_checks", check("disturbed_latency_share", 0.11), "warning", "kept their threads off the CPUs"),
     "sample-ratio mismatch": ("fct_design_checks", check("sample_ratio", 1e-4, "sample_ratio_p_value"), "critical", "lost at random"),
     "no overlap": ("fct_design_checks", check("overlap", 3), "critical", "at least 4 measured trials in every hardware class"),
     "imbalance beyond chance": ("fct_design_checks", check("balance", 0.3, "unexplained_imbalance"), "critical", "beyond what chance"),

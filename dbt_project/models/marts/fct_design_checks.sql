@@ -37,6 +37,21 @@ shares as (
     group by grouping sets ((study_id), (study_id, hardware_class))
 ),
 
+-- latencies sampled while something else kept the trial's threads off the CPUs in every window (0.8 is CALM_SHARE of trialhouse.profiling.latency)
+disturbance as (
+    select
+        classes.study_id,
+        classes.hardware_class,
+        count(trials.trial_id) as assigned,
+        count(shares.value) as measured,
+        count(*) filter (where shares.value < 0.8) as disturbed
+    from classes
+    left join trials using (study_id, hardware_class)
+    left join {{ ref('stg_profiles') }} as shares
+        on trials.trial_id = shares.unit_id and shares.unit_kind = 'trial' and shares.metric = 'latency_cpu_share'
+    group by classes.study_id, classes.hardware_class
+),
+
 -- Pearson's chi-squared of the table (level x measured or not): losses must not depend on the arm
 per_level as (
     select study_id, factor, level, count(*) as assigned, count(*) filter (where is_measured) as measured
@@ -178,6 +193,17 @@ checks as (
         measured,
         coalesce(unexplained / nullif(assigned, 0), 0) as value
     from shares
+
+    union all by name
+
+    select
+        study_id,
+        'disturbed_latency_share' as check_name,
+        hardware_class,
+        assigned,
+        measured,
+        coalesce(disturbed / nullif(measured, 0), 0) as value
+    from disturbance
 
     union all by name
 

@@ -182,6 +182,9 @@ class Answer:
     """Number of trials in all (`total`) and per status."""
     findings: tuple[Finding, ...]
     failed_gates: tuple[Gate, ...]
+    """Critical ones."""
+    warnings: tuple[Gate, ...]
+    """Expectations that were not met and stop nothing."""
     refuters: tuple[RefuterSummary, ...]
 
     @property
@@ -246,10 +249,13 @@ def answer(study_id: str, warehouse: Path) -> Answer:
 
 def answer_of(data: StudyData) -> Answer:
     """The answer from rows that were already read."""
-    gates = tuple(
-        Gate(row["table_name"], row["expectation"], row["severity"], row["sentence"], _texts(row["failing_rows"]))
-        for row in data.validations
-        if not row["is_success"] and row["severity"] == "critical"
+    gates, warnings = (
+        tuple(
+            Gate(row["table_name"], row["expectation"], row["severity"], row["sentence"], _texts(row["failing_rows"]))
+            for row in data.validations
+            if not row["is_success"] and row["severity"] == severity
+        )
+        for severity in ("critical", "warning")
     )
     findings = () if gates else _findings(data)
     statuses = Counter(trial["status"] for trial in data.trials)
@@ -264,6 +270,7 @@ def answer_of(data: StudyData) -> Answer:
         trials={"total": len(data.trials), **dict(sorted(statuses.items()))},
         findings=findings,
         failed_gates=gates,
+        warnings=warnings,
         refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
     )
 
@@ -294,18 +301,24 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
     console.print(found.title, style="bold")
     console.print(found.summary)
     for gate in found.failed_gates:
-        rows = f" Rows: {', '.join(gate.failing_rows[:5])}{' …' if len(gate.failing_rows) > 5 else ''}." if gate.failing_rows else ""
-        console.print(f"\nGate failed on {gate.table_name}: {gate.sentence}{rows}", style="red")
+        console.print(f"\nGate failed on {gate.table_name}: {gate.sentence}{_rows(gate)}", style="red")
     if found.findings:
         for arrow, findings in groupby(found.primary, key=_arrow):
             console.print(f"\n{arrow}")
             console.print(_table(list(findings)))
         console.print(f"\n{_refuted(found)}")
+    for gate in found.warnings:
+        console.print(f"Warning, not met in {gate.table_name}: {gate.sentence}{_rows(gate)}", style="yellow")
     for stratum, belongs_to in found.strata:
         console.print(f"Only where both arms finished ({belongs_to}): {stratum}", style="dim")
     for caveat, belongs_to in found.caveats:
         console.print(f"Caveat ({belongs_to}): {caveat}", style="dim")
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+
+
+def _rows(gate: Gate) -> str:
+    more = " …" if len(gate.failing_rows) > 5 else ""
+    return f" Rows: {', '.join(gate.failing_rows[:5])}{more}." if gate.failing_rows else ""
 
 
 def _table(findings: Sequence[Finding]) -> Any:

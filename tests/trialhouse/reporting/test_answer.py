@@ -120,9 +120,12 @@ def test_estimates_made_before_a_gate_failed_are_not_findings(make_warehouse):
     assert (found.state, found.findings) == ("gates_failed", ())
 
 
-def test_a_failed_warning_does_not_stop_the_answer(make_warehouse):
+def test_a_failed_warning_does_not_stop_the_answer_and_is_told_with_it(make_warehouse):
     assert any(not row["is_success"] for row in _validations(make_warehouse))
-    assert answer(*make_warehouse()).state == "estimated"
+    found = answer(*make_warehouse())
+    assert found.state == "estimated"
+    assert [gate.expectation for gate in found.warnings] == ["expect_balance"]
+    assert "Warning, not met in fct_trials: batch_size differs by 0.31 SD" in " ".join(render_text(found, 100).split())
 
 
 def _validations(make_warehouse):

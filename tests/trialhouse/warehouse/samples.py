@@ -98,6 +98,7 @@ def land_trials(
         land("profiles", {**unit, "metric": "cpu_frequency_mhz", "value": None, "reason": "this machine does not tell"})
         if status == "ok":
             land("outcomes", {**unit, "outcome": "load_ms", "value": 2.0})
+            land("profiles", {**unit, "metric": "latency_cpu_share", "value": 0.95})
             latency = (0.5 + 0.01 * batch * (1 - 0.5 * ratio)) * np.exp(0.05 * rng.standard_normal(CALLS))
             for sequence, value in enumerate(latency.tolist()):
                 land("samples", {**unit, "metric": "latency_ms", "sequence": sequence, "value": value})
