@@ -76,7 +76,7 @@ def run(settings: Settings, study: str) -> subprocess.CompletedProcess[str]:
         "TRIALHOUSE_AIRFLOW_PORT": str(settings.airflow_port),
     }
     command = [sys.executable, "-m", "trialhouse", "run", study, "--json"]
-    return subprocess.run(command, env=environment, cwd=settings.home, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=settings.home, capture_output=True, text=True, check=False, timeout=300)
 
 
 def rows(settings: Settings, sql: str) -> list[Any]:
@@ -159,8 +159,22 @@ def test_a_second_run_reuses_what_landed(settings: Settings, first: dict[str, An
     assert rows(settings, "SELECT estimate_id FROM raw.estimates ORDER BY ALL") == estimates, "equal data give equal estimates, once"
 
 
-def test_a_failed_gate_stops_its_study_and_no_other(settings: Settings, first: dict[str, Any]) -> None:
-    done = run(settings, "gated")
+@pytest.fixture(scope="module")
+def gated(settings: Settings, first: dict[str, Any]) -> dict[str, Any]:
+    """The run of a study that was paused in the UI."""
+    with LocalAirflow(settings) as guest, guest.client() as client:
+        client._ok("PATCH", "/api/v2/dags/gated", json={"is_paused": True})
+        done = run(settings, "gated")
+        return {"done": done, "is_paused": client._ok("GET", "/api/v2/dags/gated")["is_paused"]}
+
+
+def test_a_study_that_was_paused_runs_when_told_to_and_says_so(gated: dict[str, Any]) -> None:
+    assert "gated was paused in the Airflow UI: it is not any more" in gated["done"].stderr
+    assert not gated["is_paused"]
+
+
+def test_a_failed_gate_stops_its_study_and_no_other(settings: Settings, gated: dict[str, Any]) -> None:
+    done = gated["done"]
     assert done.returncode == 1
     assert "1000" in done.stderr, "the terminal names the gate"
     answer = json.loads(done.stdout)

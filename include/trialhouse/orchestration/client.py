@@ -110,8 +110,12 @@ class AirflowClient:
             for error in self._pages("/api/v2/importErrors", "import_errors")
         ]
 
-    def unpause(self, dag_id: str) -> None:
-        self._ok("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+    def unpause(self, dag_id: str) -> bool:
+        """Let the runs of a DAG start, and say whether it was paused."""
+        was_paused = bool(self._ok("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+        if was_paused:
+            self._ok("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        return was_paused
 
     # Runs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def run_study(name: str, conf: Mapping[str, Any], console: Console) -> Outcome:
     planned = plan(load_study(name).with_overrides(**overrides), settings)
     console.print(f"{planned.study.title}\n{len(planned.trials)} trials on {', '.join(planned.study.hardware_classes)}\n", highlight=False)
     with LocalAirflow(settings, lambda line: console.print(line, style="dim", highlight=False)) as airflow, airflow.client() as client:
-        client.wait_for_dag(name, parsed_after=airflow.started_at if airflow.is_owner else None)
+        _read(client, name, airflow)
+        if client.unpause(name):
+            console.print(f"{name} was paused in the Airflow UI: it is not any more, nor is its schedule", highlight=False)
         run_id = _run_id(client, name, conf, is_fresh=airflow.is_owner)
         state = show_progress(client, name, run_id, lambda: _counts(planned, settings), check=airflow.check, console=console)
         url = client.run_url(name, run_id)
@@ -97,6 +100,16 @@ def stay_up(console: Console) -> None:
         secret = load_secrets(settings)
         console.print(f"Airflow is up: {airflow.url}\nuser {secret.user}, password {secret.password}\nCtrl-C stops it.", highlight=False)
         airflow.wait()
+
+
+def _read(client: AirflowClient, dag_id: str, airflow: LocalAirflow) -> None:
+    """Have Airflow read the study as it is now: one that was up already may have read it before its last change."""
+    since = airflow.started_at
+    if not airflow.is_owner:
+        client.wait_for_dag(dag_id)
+        since = datetime.now(UTC)
+        client.read_again(dag_id)
+    client.wait_for_dag(dag_id, parsed_after=since)
 
 
 def _run_id(client: AirflowClient, dag_id: str, conf: Mapping[str, Any], *, is_fresh: bool) -> str:

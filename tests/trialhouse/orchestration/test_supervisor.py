@@ -16,7 +16,7 @@ import pytest
 
 from tests.ports import free_port
 from trialhouse.errors import ServiceError
-from trialhouse.orchestration import ownership, supervisor
+from trialhouse.orchestration import ownership, running, supervisor
 from trialhouse.orchestration.airflow_config import pools
 from trialhouse.orchestration.ownership import MARK_VARIABLE, is_running
 from trialhouse.orchestration.supervisor import LocalAirflow
@@ -138,14 +138,13 @@ def test_a_broken_dag_file_breaks_no_other_and_says_why(airflow: LocalAirflow) -
         client.wait_for_dag("long", timeout_s=5)
 
 
-def test_a_dag_file_is_read_again_when_asked(airflow: LocalAirflow) -> None:
-    with airflow.client() as client:
-        before = client._ok("GET", "/api/v2/dags/long")["last_parsed_time"]
-        client.read_again("long")
-        deadline = time.monotonic() + 20
-        while client._ok("GET", "/api/v2/dags/long")["last_parsed_time"] == before:
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+def test_a_command_that_joins_has_a_study_read_as_it_is_now(airflow: LocalAirflow, settings: Settings, dags: Path) -> None:
+    file = dags / "quick.py"
+    file.write_text(file.read_text().replace("@dag(schedule=None)", '@dag(schedule=None, description="edited")'))
+    with LocalAirflow(settings, dags_dir=dags) as guest, guest.client() as client:
+        assert not guest.is_owner
+        running._read(client, "quick", guest)
+        assert client._ok("GET", "/api/v2/dags/quick")["description"] == "edited"
 
 
 def test_a_stale_run_is_abandoned(airflow: LocalAirflow) -> None:
