@@ -47,8 +47,17 @@ def design(study: StudyName, as_json: AsJson = False) -> None:
     from trialhouse.studies.catalogue import load_study
 
     planned = plan(load_study(study))
+    placebo = planned.study.placebo_factor
     rows = [
-        {"position": t.position, "trial_id": t.trial_id, "hardware_class": t.hardware_class, "block": t.block, **t.factors}
+        {
+            "position": t.position,
+            "trial_id": t.trial_id,
+            "hardware_class": t.hardware_class,
+            "block": t.block,
+            "is_sentinel": t.is_sentinel,
+            **t.factors,
+            **({placebo.name: t.labels.get(placebo.name)} if placebo else {}),
+        }
         for t in planned.trials
     ]
     if as_json:

@@ -134,9 +134,11 @@ def registered(study_id: str, settings: Settings | None = None) -> Registration:
         version = read("study_versions")[0]
         study = parse_study(json.loads(version["spec"]), source=study_id)
         factors: dict[str, dict[str, Level]] = {}
+        labels: dict[str, dict[str, Level]] = {}
         for row in read("treatments"):
             factor = study.factor(row["factor"])
-            factors.setdefault(row["trial_id"], {})[factor.name] = _level(factor, row["assigned"], row["assigned_value"])
+            kind = labels if factor.assignment == "placebo" else factors
+            kind.setdefault(row["trial_id"], {})[factor.name] = _level(factor, row["assigned"], row["assigned_value"])
         trials = [
             Trial(
                 trial_id=row["trial_id"],
@@ -147,6 +149,7 @@ def registered(study_id: str, settings: Settings | None = None) -> Registration:
                 block=row["block"],
                 replicate=row["replicate"],
                 position=row["position"],
+                labels=labels.get(row["trial_id"], {}),
             )
             for row in read("assignments")
         ]
@@ -180,7 +183,7 @@ def _check_questions(study: Study, graphs: Mapping[str, str]) -> None:
     from trialhouse.causal.model import read_graph  # brings networkx, which tasks that read a registration back do without
 
     indicators = {indicator.name: indicator.column for indicator in study.indicators}
-    factors = {factor.name for factor in study.factors}
+    factors = {factor.name for factor in study.factors if factor.assignment != "placebo"}
     for indicator in study.indicators:
         if indicator.column not in OUTCOMES | factors:
             expected = f"column of indicator {indicator.name!r} must be one of {sorted(OUTCOMES | factors)}"
@@ -247,7 +250,7 @@ def _treatment_rows(study_id: str, trial: Trial) -> list[dict[str, Any]]:
             "assigned": str(level),
             "assigned_value": None if isinstance(level, str) else float(level),
         }
-        for name, level in trial.factors.items()
+        for name, level in (*trial.factors.items(), *trial.labels.items())
     ]
 
 

@@ -147,6 +147,15 @@ def score_interval(events: tuple[int, int], trials: tuple[int, int]) -> tuple[fl
     return low, high, float(fisher_exact(table).pvalue)
 
 
+def exact_interval(events: int, trials: int) -> tuple[float, float]:
+    """95% interval for a share (Clopper & Pearson 1934); 0 to 1 where there are no trials."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, events, trials - events + 1)) if events > 0 else 0.0
+    high = float(beta.ppf(0.975, events + 1, trials - events)) if events < trials else 1.0
+    return low, high
+
+
 def is_degenerate(inference: Inference, outcome: Array) -> bool:
     """Whether the error is zero up to rounding: the outcome is determined, which is no proof that it always would be."""
     scale = max(float(np.ptp(outcome)), DETERMINED * float(np.abs(outcome).max(initial=0.0)))

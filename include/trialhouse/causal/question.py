@@ -83,6 +83,8 @@ class Question:
         Of the attempts to refute.
     left_out
         Columns that might be common causes although the graph leaves them out.
+    placebo
+        Column of a label that was drawn at random and changes nothing.
     ids
         Columns that tell rows apart, for the hash of the data.
     subgroup_column, subgroup
@@ -111,6 +113,7 @@ class Question:
     simulations: int = 100
     seed: int = 0
     left_out: tuple[str, ...] = ()
+    placebo: str | None = None
     ids: tuple[str, ...] = ()
     subgroup_column: str | None = None
     subgroup: str | None = None
@@ -223,6 +226,8 @@ def _attacks(
         yield refute.recipe_agreement(estimates["adjusted_linear"], estimates["double_ml"])
     if method == PRIMARY_METHOD:
         yield refute.repeated_units(sample, found, question.cluster, question.ids)
+    if question.placebo is not None and comparison.is_primary and method == PRIMARY_METHOD:
+        yield refute.placebo_arms(sample, question.placebo)
     if "left_out_columns" in question.refuters:
         candidates = [column for column in question.left_out if column not in sample.covariates]
         yield refute.left_out_columns(sample, candidates, is_random=is_random)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from trialhouse.causal.identify import Identification
-from trialhouse.causal.inference import Array, least_squares, partial_r2
+from trialhouse.causal.inference import Array, is_degenerate, least_squares, partial_r2
 from trialhouse.causal.sample import Sample, amount, encode, is_number
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict, holm
 from trialhouse.errors import EstimationError
@@ -160,6 +160,25 @@ def left_out_columns(sample: Sample, candidates: Sequence[str], *, is_random: bo
     else:
         reason = f"Of the measured columns that the graph leaves out ({', '.join(found)}), none goes {both}."
     return Check(name, "passed", reason, float(len(guilty)), p_value, is_test=True, has_power=True)
+
+
+def placebo_arms(sample: Sample, label: str) -> Check:
+    """Whether the same treatment, taken twice, differs: an A/A test, or negative-control treatment.
+
+    The primary recipe on the same trials, with a label drawn at random as the treatment and the real arms among the
+    covariates. What it finds is a false positive: of errors that are too small, or of a measurement that the label reaches.
+    """
+    name = "placebo_arms"
+    levels = sorted(sample.frame[label].dropna().unique())
+    if len(levels) != 2 or sample.frame[label].isna().any():
+        return Check(name, "not_applicable", f"The trials compared do not have two levels of {label}.")
+    arms = (sample.frame[label] == levels[1]).to_numpy(dtype=float)
+    found = least_squares(arms, sample.values, np.column_stack([sample.matrix, sample.arms]), sample.clusters)
+    if math.isnan(found.p_value) or is_degenerate(found, sample.values):
+        return Check(name, "not_applicable", f"Nothing varies that two arms of {label} could differ in.")
+    difference = amount(found.estimate, sample.outcome)
+    reason = f"The same treatment twice ({label} {levels[1]} against {levels[0]}) differs by {difference}: p = {found.p_value:.2g}"
+    return Check(name, "passed", reason if found.p_value < ALPHA else f"{reason}.", found.estimate, found.p_value, is_test=True)
 
 
 def stock_refuter(name: str, sample: Sample, primary: Estimate, simulations: int, seed: int) -> Check:

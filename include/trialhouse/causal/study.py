@@ -19,7 +19,7 @@ from trialhouse.studies.spec import Estimand, Factor, Indicator, Level, Study
 LOST_FOR = ("out_of_memory", "diverged", "timed_out")
 """What the treatment can do to a trial. A crash is taken for an accident, and such trials are left out singly."""
 
-_FINISHED_ONLY = ("accuracy", "peak_memory_bytes", "memory_utilisation", "load_ms", "warmup_ms")
+_FINISHED_ONLY = ("accuracy", "accuracy_as_served", "peak_memory_bytes", "memory_utilisation", "load_ms", "warmup_ms")
 """Only a finished trial has these (and latencies): what was measured before memory ran out stops at the class's limit."""
 
 _ENVIRONMENT = ("position", "slot_order", "host")
@@ -96,7 +96,9 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     factor, indicator = _treatment_factor(study, estimand)
     outcome_indicator = next((item for item in study.indicators if item.name == estimand.outcome), None)
     averaged = [item for item in study.factors if _is_tied(item, factor, estimand, indicator)]
-    covariates = [item for item in study.factors if item.assignment != "fixed" and item.name != factor.name and item not in averaged]
+    covariates = [
+        item for item in study.factors if item.assignment not in ("fixed", "placebo") and item.name != factor.name and item not in averaged
+    ]
     adjustment = estimand.adjustment
     block = study.block_factor.name if study.block_factor else None
     used = [factor.name, *(item.name for item in covariates), *(adjustment if adjustment != "auto" else ())]
@@ -107,6 +109,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     if estimand.by != "hardware_class":
         precision.append("hardware_class")
         strata.append("hardware_class")
+    placebo = study.placebo_factor.name if study.placebo_factor and study.placebo_factor.name in frame else None
     quantities = {item.name for item in study.factors if item.kind == "continuous" and len(item.levels) > 6}
     is_quantity = study.design.kind == "latin_hypercube" and factor.kind == "continuous" and indicator is None
     left_out = [
@@ -137,6 +140,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 simulations=study.refuter_simulations,
                 seed=study.estimation_seed,
                 left_out=tuple(left_out),
+                placebo=placebo,
                 ids=_IDS,
                 subgroup_column=estimand.by,
                 subgroup=None if estimand.by is None else label(value),

@@ -36,6 +36,7 @@ ASSIGNMENTS = {
     "randomised": "drawn at random, balanced",
     "blocked": "blocks (repeated units)",
     "fixed": "fixed",
+    "placebo": "a label drawn at random that changes nothing (A/A test)",
 }
 REFUTERS = {
     "random_common_cause": "Adds a random common cause; the estimate should not move.",

@@ -6,7 +6,7 @@ Assignment is a pure function of the spec: the same study gives the same trials,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,9 @@ from trialhouse.identity import content_id
 from trialhouse.studies.spec import Factor, Level, Study
 
 Cell = dict[str, Level]
+
+SENTINEL = "sentinel"
+"""The arm of sentinel trials; those of others have the form `factor=level, ...`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Trial:
     """One unit: given weights, measured in one hardware class.
 
     `trial_id` is a hash of all that determines the trial and of nothing else, so studies share trials. `weights_id` is
-    the same for the weights. `position` is the place in the study's random order, from 0.
+    the same for the weights. `position` is the place in the study's random order, from 0. `labels` has the level of the
+    placebo factor: it belongs to the assignment of one study, not to the trial, and no workload gets to see it.
     """
 
     trial_id: str
@@ -61,6 +65,12 @@ class Trial:
     block: str
     replicate: int
     position: int = field(compare=False, default=0)
+    labels: Mapping[str, Level] = field(compare=False, default_factory=dict)
+
+    @property
+    def is_sentinel(self) -> bool:
+        """Whether it belongs to no comparison."""
+        return self.arm == SENTINEL
 
 
 def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, str]) -> list[Trial]:
@@ -79,7 +89,8 @@ def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, 
     -------
     list of Trial
         Without duplicates: cells that mean the same (two methods at ratio 0) are one trial. The order is random over
-        the whole study, by `design.seed`.
+        the whole study, by `design.seed`; sentinels stand in it at even distances within their class. Placebo labels and
+        sentinels change neither the other trials nor their order.
 
     Raises
     ------
@@ -92,25 +103,91 @@ def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, 
     rng = np.random.default_rng(study.design.seed)
     trials: dict[str, Trial] = {}
     for hardware_class, cell, block, replicate in _cells(study, rng):
-        weights_id = _weights_id(workload, cell)
-        determinants = {
-            "weights_id": weights_id,
-            "factors": cell,
-            "hardware_class": hardware_class,
-            "hardware_id": hardware_ids[hardware_class],
-            "replicate": replicate,
-        }
-        trial_id = content_id("trial", determinants)
-        trials.setdefault(trial_id, Trial(trial_id, weights_id, hardware_class, cell, _arm(study, cell), block, replicate))
+        trial = _trial(study, workload, hardware_ids, hardware_class, cell, block, replicate)
+        trials.setdefault(trial.trial_id, trial)
     if not trials:
         raise SpecError("a design must yield at least one trial", "none", f"fix the design of study {study.name!r}")
     ordered = list(trials.values())
-    return [replace(ordered[index], position=position) for position, index in enumerate(rng.permutation(len(ordered)).tolist())]
+    in_order = [ordered[index] for index in rng.permutation(len(ordered)).tolist()]
+    labelled = labelled_trials(study, in_order, np.random.default_rng([study.design.seed, 1]))
+    return [replace(trial, position=position) for position, trial in enumerate(_with_sentinels(study, labelled, workload, hardware_ids))]
+
+
+def labelled_trials(study: Study, trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
+    """The trials with a level of the placebo factor, if the study has one: half and half within each block and class.
+
+    The draws of different blocks are independent (no Latin square), so that errors clustered by block are those of the draw.
+    """
+    factor = study.placebo_factor
+    if factor is None:
+        return list(trials)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, trial in enumerate(trials):
+        groups.setdefault((trial.hardware_class, trial.block), []).append(place)
+    labelled = list(trials)
+    for _, places in sorted(groups.items()):
+        first = int(rng.integers(2))  # which level is in the majority where the number is odd
+        for count, place in enumerate(rng.permutation(places).tolist()):
+            labelled[place] = replace(trials[place], labels={factor.name: factor.levels[(first + count) % 2]})
+    return labelled
 
 
 def cells_per_class(study: Study) -> int:
-    """How many combinations a design measures in each hardware class; a few of them may be the same trial."""
-    return sum(1 for _ in _cells(study, np.random.default_rng(study.design.seed))) // len(study.hardware_classes)
+    """How many trials a design measures in each hardware class; a few combinations may be the same trial."""
+    cells = sum(1 for _ in _cells(study, np.random.default_rng(study.design.seed))) // len(study.hardware_classes)
+    return cells + (1 + -(-cells // study.design.sentinels.every) if study.design.sentinels else 0)
+
+
+def _with_sentinels(study: Study, trials: Sequence[Trial], workload: WorkloadIdentity, hardware_ids: Mapping[str, str]) -> Iterator[Trial]:
+    """Before every so many trials of a class one of its sentinels, and one more at its end."""
+    sentinels = study.design.sentinels
+    if sentinels is None:
+        yield from trials
+        return
+    fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}
+    levels = {name: _as_written(study.factor(name), level) for name, level in sentinels.factors.items()}
+    cell = _meaningful(study, {**fixed, **levels})
+    block = str(cell[study.block_factor.name]) if study.block_factor else "all"
+
+    def sentinel(hardware_class: str, number: int) -> Trial:
+        # replicates from where the design's own end: each is a trial of its own
+        trial = _trial(study, workload, hardware_ids, hardware_class, cell, block, study.design.replicates + number)
+        return replace(trial, arm=SENTINEL)
+
+    seen = dict.fromkeys(study.hardware_classes, 0)
+    for trial in trials:
+        count = seen[trial.hardware_class]
+        if count % sentinels.every == 0:
+            yield sentinel(trial.hardware_class, count // sentinels.every)
+        seen[trial.hardware_class] += 1
+        yield trial
+    for name, count in seen.items():
+        yield sentinel(name, -(-count // sentinels.every))
+
+
+def _as_written(factor: Factor, level: Level) -> Level:
+    """The factor's own level of that value: 0 and 0.0 would be different trials."""
+    return next((own for own in factor.levels if own == level), level)
+
+
+def _trial(
+    study: Study,
+    workload: WorkloadIdentity,
+    hardware_ids: Mapping[str, str],
+    hardware_class: str,
+    cell: Cell,
+    block: str,
+    replicate: int,
+) -> Trial:
+    weights_id = _weights_id(workload, cell)
+    determinants = {
+        "weights_id": weights_id,
+        "factors": cell,
+        "hardware_class": hardware_class,
+        "hardware_id": hardware_ids[hardware_class],
+        "replicate": replicate,
+    }
+    return Trial(content_id("trial", determinants), weights_id, hardware_class, cell, _arm(study, cell), block, replicate)
 
 
 def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:

@@ -7,7 +7,13 @@ from trialhouse.studies.spec import Estimand, Factor, Study
 
 def study_page(study: Study) -> str:
     """What a study asks, assigns and estimates, in Markdown."""
-    crossed = {"crossed": "all combinations", "randomised": "drawn at random, balanced", "blocked": "blocks", "fixed": "held"}
+    crossed = {
+        "crossed": "all combinations",
+        "randomised": "drawn at random, balanced",
+        "blocked": "blocks",
+        "fixed": "held",
+        "placebo": "a label that changes nothing",
+    }
     factors = "\n".join(f"| `{f.name}` | {_levels(f)} | {crossed[f.assignment]} |" for f in study.factors)
     estimands = "\n".join(f"| `{e.name}` | {_question(e)} | {'yes' if e.is_primary else 'exploratory'} |" for e in study.estimands)
     design = f"{study.design.kind.replace('_', ' ')}, seed {study.design.seed}"

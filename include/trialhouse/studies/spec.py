@@ -51,10 +51,12 @@ class Factor(_Spec):
     """Also the column of the study's analysis view."""
     kind: Literal["continuous", "ordinal", "categorical"]
     """The scale of the levels."""
-    assignment: Literal["crossed", "randomised", "blocked", "fixed"] = "crossed"
+    assignment: Literal["crossed", "randomised", "blocked", "fixed", "placebo"] = "crossed"
     """`crossed`: the design combines its levels with those of the other factors. `randomised`: a level is drawn for each
     trial, every level equally often within a block and class, and over the blocks for each combination (a Latin square).
-    `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all."""
+    `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all.
+    `placebo`: a label of two levels that changes nothing (an A/A test): drawn for each trial, balanced within each block and
+    class, never shown to the workload and no part of the trial's id. Whatever effect it seems to have is a false positive."""
     levels: tuple[Level, ...] = Field(min_length=1)
     """The values; for a Latin hypercube over a continuous factor, its lower and upper end."""
     balanced_within: tuple[Name, ...] = ()
@@ -89,9 +91,20 @@ class Factor(_Spec):
                     raise ValueError(f"{self.name} must be in [{low:g}, {high:g}), got {level:g}; {where}")
         if (self.applies_when is None) != (self.otherwise is None):
             raise ValueError(f"applies_when and otherwise go together, got only one of them; {where}")
+        if self.assignment == "placebo" and (len(self.levels) != 2 or self.applies_when is not None):
+            raise ValueError(f"a placebo factor has two levels and always applies, got {list(self.levels)}; {where}")
         if self.balanced_within and self.assignment != "randomised":
             raise ValueError(f"balanced_within is for randomised factors, got assignment {self.assignment!r}; {where}")
         return self
+
+
+class Sentinels(_Spec):
+    """One fixed combination, measured again and again among the trials of every class: what changes in it is the measurement."""
+
+    every: int = Field(ge=1, le=1000)
+    """So many trials of a class lie between two sentinels; there is one before the first trial and one after the last."""
+    factors: dict[Name, Level]
+    """Level of every factor of the design (fixed ones and placebos aside)."""
 
 
 class Design(_Spec):
@@ -107,6 +120,8 @@ class Design(_Spec):
     """How often each combination is measured anew."""
     points: int | None = Field(None, ge=2, le=100_000)
     """Number of combinations, for `latin_hypercube` and `completely_randomised`."""
+    sentinels: Sentinels | None = None
+    """Trials that are no part of any comparison, but tell how repeatable measurements are and whether they drift."""
     generator: str | None = None
     """Generator of a fractional factorial, one word per crossed factor in their order: `"a b ab"` (pyDOE3 `fracfact`)."""
 
@@ -254,6 +269,7 @@ class Study(_Spec):
     def _check(self) -> Study:
         self._check_workload()
         self._check_factors()
+        self._check_sentinels()
         self._check_indicators()
         self._check_estimands()
         self._check_limits()
@@ -274,6 +290,8 @@ class Study(_Spec):
             raise ValueError("randomised_blocks needs a blocked factor, got none; set assignment: blocked on one factor")
         if sum(factor.assignment == "blocked" for factor in self.factors) > 1:
             raise ValueError("at most one factor can be blocked, got several; combine them into one")
+        if sum(factor.assignment == "placebo" for factor in self.factors) > 1:
+            raise ValueError("at most one factor can be a placebo, got several; remove the others")
         for factor in self.factors:
             where = f"fix factor {factor.name!r}"
             others = [*factor.balanced_within, *([factor.applies_when.factor] if factor.applies_when else [])]
@@ -289,6 +307,22 @@ class Study(_Spec):
             words = len(self.design.generator.split())
             raise ValueError(f"generator must have one word per crossed factor ({len(crossed)}), got {words}; fix design.generator")
 
+    def _check_sentinels(self) -> None:
+        if self.design.sentinels is None:
+            return
+        where = "fix design.sentinels"
+        levels = self.design.sentinels.factors
+        free = [factor for factor in self.factors if factor.assignment not in ("fixed", "placebo")]
+        if unknown := sorted(set(levels) - {factor.name for factor in free}):
+            raise ValueError(f"sentinels must set factors of the design, got {unknown[0]!r}; {where}")
+        for factor in free:
+            allowed = (*factor.levels, *([factor.otherwise] if factor.otherwise is not None else []))
+            if factor.name not in levels:
+                raise ValueError(f"sentinels must set every factor, got no level of {factor.name!r}; {where}")
+            is_between = self.design.kind == "latin_hypercube" and factor.kind == "continuous"
+            if levels[factor.name] not in allowed and not is_between:
+                raise ValueError(f"sentinels must have assigned levels {list(allowed)}, got {levels[factor.name]!r}; {where}")
+
     def _check_indicators(self) -> None:
         for indicator in self.indicators:
             if any(factor.name == indicator.name for factor in self.factors):
@@ -301,7 +335,7 @@ class Study(_Spec):
                 raise ValueError(f"hardware_class of a limit must be one of {known}, got {limit.hardware_class!r}; fix limits")
 
     def _check_estimands(self) -> None:
-        treatments = {factor.name: factor for factor in self.factors if factor.assignment != "fixed"}
+        treatments = {factor.name: factor for factor in self.factors if factor.assignment not in ("fixed", "placebo")}
         indicators = {indicator.name: indicator for indicator in self.indicators}
         for estimand in self.estimands:
             where = f"fix estimand {estimand.name!r}"
@@ -331,6 +365,11 @@ class Study(_Spec):
             if factor.name == name:
                 return factor
         raise KeyError(name)
+
+    @property
+    def placebo_factor(self) -> Factor | None:
+        """The factor that changes nothing: the label of A/A tests."""
+        return next((factor for factor in self.factors if factor.assignment == "placebo"), None)
 
     @property
     def block_factor(self) -> Factor | None:

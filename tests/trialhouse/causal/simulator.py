@@ -45,7 +45,7 @@ def simulate(study: Study | None = None, *, seed: int = 0, hardware_classes: tup
     of_weights: dict[str, float] = {}
     rows = []
     for trial in sorted(trials, key=lambda item: item.trial_id):
-        if trial.hardware_class not in hardware_classes:
+        if trial.hardware_class not in hardware_classes or trial.is_sentinel:
             continue
         ratio, method, batch = float(trial.factors["pruning_ratio"]), str(trial.factors["pruning_method"]), int(trial.factors["batch_size"])
         of_seed.setdefault(trial.factors["seed"], rng.normal(0, 0.02))
@@ -69,6 +69,7 @@ def simulate(study: Study | None = None, *, seed: int = 0, hardware_classes: tup
                 "status": "out_of_memory" if is_oom else "ok",
                 "is_measured": True,
                 **trial.factors,
+                **trial.labels,
                 "accuracy": np.nan if is_oom else accuracy,
                 "weights_accuracy": accuracy,
                 "latency_ms": np.nan if is_oom else batch * 0.02 * left * (1 + 0.05 * rng.normal()),

@@ -13,7 +13,7 @@ import yaml
 from trialhouse.errors import SpecError
 from trialhouse.settings import PROJECT_DIR
 from trialhouse.studies.catalogue import parse_study
-from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
+from trialhouse.studies.designs import Trial, WorkloadIdentity, assign, cells_per_class
 from trialhouse.studies.spec import Study
 
 WORKLOAD = WorkloadIdentity("small_cnn", "1", {"dataset": "digits"}, "00", ("seed",), ("seed", "pruning_ratio", "pruning_method"))
@@ -32,6 +32,8 @@ def trials_of(content: dict[str, Any]) -> tuple[Study, list[Trial]]:
 
 def test_the_shipped_design_is_balanced(content: dict[str, Any]) -> None:
     _, trials = trials_of(content)
+    assert sorted(t.position for t in trials) == list(range(216 + 21))
+    trials = [t for t in trials if not t.is_sentinel]
     assert len(trials) == 216
     assert len({trial.weights_id for trial in trials}) == 6 * (1 + 3 * 3)
     cells = Counter((t.hardware_class, t.block, t.factors["pruning_ratio"], t.factors["batch_size"]) for t in trials)
@@ -40,7 +42,6 @@ def test_the_shipped_design_is_balanced(content: dict[str, Any]) -> None:
         (t.hardware_class, t.factors["pruning_ratio"], t.factors["pruning_method"], t.factors["batch_size"]) for t in trials
     )
     assert set(over_blocks.values()) == {2, 6}, "each method meets each batch size in two of six seeds; ratio 0 has no method"
-    assert sorted(t.position for t in trials) == list(range(216))
     assert {t.factors["pruning_method"] for t in trials if t.factors["pruning_ratio"] == 0} == {"none"}
 
 
@@ -55,7 +56,7 @@ def test_assignment_is_a_function_of_the_spec(content: dict[str, Any]) -> None:
 
 def test_order_is_not_the_order_of_the_factors(content: dict[str, Any]) -> None:
     _, trials = trials_of(content)
-    ratios = [float(t.factors["pruning_ratio"]) for t in trials]
+    ratios = [float(t.factors["pruning_ratio"]) for t in trials if not t.is_sentinel]
     # a random order of 216: the correlation with position has standard error 1/sqrt(215) = .068
     mean, middle = sum(ratios) / 216, 215 / 2
     covariance = sum((r - mean) * (i - middle) for i, r in enumerate(ratios))
@@ -74,7 +75,7 @@ def test_ids_hold_all_that_determines_a_trial_and_nothing_else(content: dict[str
     assert ids.isdisjoint(t.trial_id for t in newer)
     tighter = assign(study, WORKLOAD, {**CLASSES, "laptop": "hardware_d"})
     changed = {t.trial_id for t in tighter} ^ ids
-    assert len(changed) == 2 * 72, "another limit makes other trials of that class only"
+    assert len(changed) == 2 * (72 + 7), "another limit makes other trials of that class only"
     assert {t.weights_id for t in tighter} == {t.weights_id for t in trials}, "weights do not depend on the class"
 
 
@@ -121,8 +122,45 @@ def test_a_fractional_factorial_takes_half_the_runs(content: dict[str, Any]) -> 
 def test_replicates_are_trials_of_their_own(content: dict[str, Any]) -> None:
     content["design"]["replicates"] = 2
     _, trials = trials_of(content)
-    assert len(trials) > 216
-    assert {t.replicate for t in trials} == {0, 1}
+    assert len(trials) > 237
+    assert {t.replicate for t in trials if not t.is_sentinel} == {0, 1}
+    assert min(t.replicate for t in trials if t.is_sentinel) == 2
+
+
+def test_placebo_labels_are_even_within_block_and_class_and_otherwise_chance(content: dict[str, Any]) -> None:
+    _, trials = trials_of(content)
+    labelled = [t for t in trials if not t.is_sentinel]
+    cells = Counter((t.hardware_class, t.block, t.labels["placebo"]) for t in labelled)
+    assert set(cells.values()) == {6}
+    # of 108 trials with label b, those in the same half of the order: hypergeometric, standard error 3.7
+    early = sum(t.labels["placebo"] == "b" for t in labelled[:108])
+    assert abs(early - 54) < 4 * 3.7
+    assert all("placebo" not in t.factors and "placebo" not in t.arm for t in trials)
+    content["design"]["seed"] += 1
+    assert [t.labels for t in trials_of(content)[1]] != [t.labels for t in trials]
+
+
+def test_placebo_and_sentinels_leave_the_other_trials_and_their_order_alone(content: dict[str, Any]) -> None:
+    _, trials = trials_of(content)
+    del content["design"]["sentinels"]
+    content["factors"] = content["factors"][:4]
+    _, plain = trials_of(content)
+    assert [t.trial_id for t in plain] == [t.trial_id for t in trials if not t.is_sentinel]
+    assert all(t.labels == {} for t in plain)
+
+
+def test_sentinels_are_one_treatment_again_and_again_at_even_distances(content: dict[str, Any]) -> None:
+    content["design"]["sentinels"]["factors"]["pruning_ratio"] = 0.0  # the same level as 0
+    study, trials = trials_of(content)
+    for name in study.hardware_classes:
+        mine = [t for t in trials if t.hardware_class == name]
+        assert [place for place, t in enumerate(mine) if t.is_sentinel] == [13 * step for step in range(7)]
+    sentinels = [t for t in trials if t.is_sentinel]
+    assert len({t.trial_id for t in sentinels}) == 21
+    assert {t.trial_id for t in sentinels}.isdisjoint(t.trial_id for t in trials if not t.is_sentinel)
+    assert {t.weights_id for t in sentinels} <= {t.weights_id for t in trials if not t.is_sentinel}, "no network is trained for them"
+    assert {(t.arm, t.block, *t.factors.values()) for t in sentinels} == {("sentinel", "0", 0, 0, "none", 64)}
+    assert len([t for t in trials if t.hardware_class == "pc"]) <= cells_per_class(study)
 
 
 def test_an_unknown_class_is_named(content: dict[str, Any]) -> None:
