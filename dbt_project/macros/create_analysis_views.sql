@@ -1,5 +1,5 @@
 {#
-  Analysis views: one row per trial, one column per factor, outcome and indicator, made from each study's registered spec.
+  Analysis views: one row per trial that is no sentinel, one column per factor, outcome and indicator, made from each study's registered spec.
 
   `analysis_versions.<study_id>` is there for every version, `analysis.<study_name>` shows the newest. Names go into SQL
   only if they look like names; the columns below win over a factor of the same name, except the measures, which do not.
@@ -55,7 +55,7 @@ from marts.dim_studies as studies
 {% macro analysis_view(study) %}
 {% set keys = ['study_id', 'trial_id', 'weights_id', 'hardware_class', 'arm', 'block', 'replicate', 'position', 'status', 'is_measured'] %}
 {% set measures = [
-    'is_oom', 'is_diverged', 'accuracy', 'weights_accuracy', 'accuracy_before_finetuning', 'loss', 'latency_ms', 'latency_p95_ms',
+    'is_oom', 'is_diverged', 'accuracy', 'weights_accuracy', 'accuracy_as_served', 'accuracy_before_finetuning', 'loss', 'latency_ms', 'latency_p95_ms',
     'latency_p99_ms', 'latency_samples', 'peak_memory_bytes', 'memory_utilisation', 'load_ms', 'parameters', 'nonzero_parameters', 'flops',
     'attempts', 'slot_order'
 ] %}
@@ -106,7 +106,7 @@ trials as (
     from marts.fct_trials as trials
     left join factors using (trial_id)
     left join outcomes using (trial_id)
-    where trials.study_id = '{{ study['study_id'] }}'
+    where trials.study_id = '{{ study['study_id'] }}' and not trials.is_sentinel
 )
 
 select

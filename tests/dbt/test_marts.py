@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.trialhouse.warehouse.samples import build, land_study, land_trials
+from trialhouse.causal.inference import least_squares
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
 from trialhouse.profiling.latency import CALM_SHARE
@@ -39,7 +40,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     settings = Settings(home=tmp_path_factory.mktemp("house"))
     older = land_study(settings, overrides={"hardware_classes": ["pc"], "blocks": 1})
     study = land_study_version(settings, {"blocks": 2}, done=older)
-    trials = [trial for trial in study.trials if trial.hardware_class == "server"]
+    trials = [trial for trial in study.trials if trial.hardware_class == "server" and not trial.is_sentinel]
     special: dict[str | None, Trial] = dict(zip(STATUSES, trials, strict=False))
     known = {trial.trial_id for trial in older.trials}
     rest = [trial for trial in study.trials if trial.trial_id not in known]
@@ -58,6 +59,10 @@ def land_study_version(settings: Settings, overrides: dict[str, Any], done: Regi
     study = register("pruning_digits", overrides, settings)
     assert study.study_id != done.study_id
     return study
+
+
+def compared(study: Registration) -> list[Trial]:
+    return [trial for trial in study.trials if not trial.is_sentinel]
 
 
 def test_one_row_per_version_and_trial(house: House) -> None:
@@ -115,13 +120,15 @@ def test_studies_know_their_newest_version_and_their_registration(house: House) 
 
 def test_the_analysis_view_has_a_column_per_factor_outcome_and_indicator(house: House) -> None:
     frame = study_frame(house.study.study_id, house.settings)
-    assert frame["trial_id"].tolist() == [trial.trial_id for trial in house.study.trials]  # the random order
+    planned = compared(house.study)  # a sentinel belongs to no analysis
+    assert frame["trial_id"].tolist() == [trial.trial_id for trial in planned]  # the random order
     for name in ("pruning_ratio", "batch_size", "seed"):
-        assert frame[name].tolist() == [float(trial.factors[name]) for trial in house.study.trials]
-    assert frame["pruning_method"].tolist() == [trial.factors["pruning_method"] for trial in house.study.trials]
+        assert frame[name].tolist() == [float(trial.factors[name]) for trial in planned]
+    assert frame["pruning_method"].tolist() == [trial.factors["pruning_method"] for trial in planned]
+    assert frame["placebo"].tolist() == [trial.labels["placebo"] for trial in planned]
     assert frame["is_oom"].sum() == 1
     assert frame["macs"].notna().all()  # an outcome without a column in fct_trials
-    assert frame["high_pruning"].tolist() == [int(float(trial.factors["pruning_ratio"]) > 0.5) for trial in house.study.trials]
+    assert frame["high_pruning"].tolist() == [int(float(trial.factors["pruning_ratio"]) > 0.5) for trial in planned]
     missing = frame["accuracy"].isna()
     assert missing.sum() == 5
     assert frame["high_accuracy_loss"].isna().equals(missing)
@@ -131,7 +138,7 @@ def test_the_analysis_view_has_a_column_per_factor_outcome_and_indicator(house: 
     with published(house.settings) as connection:
         by_name = connection.execute("SELECT trial_id FROM analysis.pruning_digits ORDER BY position").fetchall()
     assert [row[0] for row in by_name] == frame["trial_id"].tolist()
-    assert len(study_frame(house.older.study_id, house.settings)) == len(house.older.trials)
+    assert len(study_frame(house.older.study_id, house.settings)) == len(compared(house.older))
 
 
 def test_treatments_have_the_level_that_came_about(house: House) -> None:
@@ -159,11 +166,12 @@ def test_curves_and_profiles_follow_the_attempt_that_counts(house: House) -> Non
 
 def test_design_checks_count_what_was_lost(house: House) -> None:
     checks = study_table("fct_design_checks", house.study.study_id, house.settings).set_index("check_id")
-    total = len(house.study.trials)
+    total = len(compared(house.study))
     assert checks.loc["missing_share", "value"] == pytest.approx(1 / total)
     assert checks.loc["unexplained_failure_share", "value"] == pytest.approx(3 / total)
     assert checks.loc["class_coverage|server", "value"] == total / 3 - 4  # out of memory counts as measured
     observed = trials(house)
+    observed = observed[~observed["is_sentinel"]]
     table = pd.crosstab(observed["hardware_class"], observed["is_measured"])
     from scipy import stats
 
@@ -236,3 +244,67 @@ def land_configuration(house: House, accuracy: float, day: str) -> None:
 
 def trials(house: House) -> pd.DataFrame:
     return study_table("fct_trials", house.study.study_id, house.settings)
+
+
+class Drifting(NamedTuple):
+    settings: Settings
+    study: Registration
+
+
+@pytest.fixture(scope="module")
+def drifting(tmp_path_factory: pytest.TempPathFactory) -> Drifting:
+    """A study on two classes: the laptop's latencies grow by 30% from the first trial to the last, and it serves two networks worse."""
+    settings = Settings(home=tmp_path_factory.mktemp("drifting"))
+    study = register("pruning_digits", {"hardware_classes": ["pc", "laptop"], "blocks": 3}, settings)
+    by_id = {trial.trial_id: trial for trial in study.trials}
+    worse = [trial.trial_id for trial in study.trials if trial.hardware_class == "laptop"][3:5]
+
+    def change(table: str, row: dict[str, Any]) -> dict[str, Any]:
+        trial = by_id.get(row["unit_id"])
+        if trial is None or trial.hardware_class != "laptop":
+            return row
+        if table == "samples":
+            return {**row, "value": row["value"] * 1.3 ** (trial.position / len(study.trials))}
+        if row.get("outcome") == "accuracy_as_served" and trial.trial_id in worse:
+            return {**row, "value": row["value"] - 0.02}
+        if row.get("metric") == "sampled_latency_ms":
+            return {**row, "value": row["value"] * 1.1}
+        return row
+
+    land_trials(settings, study.trials, change=change)
+    build(settings)
+    return Drifting(settings, study)
+
+
+def test_measurement_checks_are_what_the_engine_computes(drifting: Drifting) -> None:
+    checks = study_table("fct_measurement_checks", drifting.study.study_id, drifting.settings).set_index("check_id")
+    trials = study_table("fct_trials", drifting.study.study_id, drifting.settings)
+    for name in ("pc", "laptop"):
+        mine = trials[trials["is_sentinel"] & (trials["hardware_class"] == name)]
+        log, time = np.log(mine["latency_ms"].to_numpy()), mine["started_at"].astype("int64").to_numpy(dtype=float)
+        time = (time - time.min()) / np.ptp(time)
+        row = checks.loc[f"drift|latency_ms|{name}"]
+        line = least_squares(time, log, np.empty((len(log), 0)))
+        assert (row["trials"], row["degrees_of_freedom"]) == (len(log), len(log) - 2)
+        assert row["value"] == pytest.approx(line.estimate, rel=1e-6)
+        assert row["standard_error"] == pytest.approx(line.standard_error, rel=1e-6)
+        assert checks.loc[f"repeatability|latency_ms|{name}", "value"] == pytest.approx(log.std(ddof=1))
+        place = np.corrcoef(mine["slot_order"].to_numpy(dtype=float), log)[0, 1] ** 2
+        assert checks.loc[f"order_share|latency_ms|{name}", "value"] == pytest.approx(place)
+
+
+def test_what_was_planted_shows_where_it_was_planted(drifting: Drifting) -> None:
+    from trialhouse.warehouse.validation import study_data
+
+    checks = study_data(drifting.study.study_id, drifting.settings).frames["fct_measurement_checks"].set_index("check_id")
+    assert checks.loc["drift|latency_ms|laptop", "drift_p_value"] < 0.01 < checks.loc["drift|latency_ms|pc", "drift_p_value"]
+    # a median of 20 calls with 5% noise has a standard error of 1.4%: 4 sentinels' slope about 2.5%
+    assert checks.loc["drift|latency_ms|laptop", "value"] == pytest.approx(np.log(1.3), abs=0.1)
+    agreement = checks.loc["accuracy_agreement|accuracy|laptop"]
+    assert (agreement["differing"], agreement["value"]) == (2, pytest.approx(0.02))
+    assert checks.loc["accuracy_agreement|accuracy|pc", "value"] == 0
+    overhead = checks.loc["sampling_overhead|latency_ms|laptop"]
+    assert overhead["value"] == pytest.approx(np.log(1.1), abs=4 * overhead["standard_error"])
+    assert overhead["sampling_overhead_low"] > 0.02 > checks.loc["sampling_overhead|latency_ms|pc", "sampling_overhead_low"]
+    assert checks.loc["host_share|latency_ms|pc", "reason"] == "sentinel trials ran on one host, or on none"
+    assert checks["value"].isna().equals(checks["reason"].notna())

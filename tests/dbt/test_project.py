@@ -23,6 +23,7 @@ MARTS = {
     "fct_design_checks",
     "fct_estimates",
     "fct_learning_curves",
+    "fct_measurement_checks",
     "fct_outcomes",
     "fct_profiles",
     "fct_refutations",

@@ -189,6 +189,25 @@ VIOLATIONS: dict[str, tuple[str, Plant, str, str]] = {
     "no overlap": ("fct_design_checks", check("overlap", 3), "critical", "at least 4 measured trials in every hardware class"),
     "imbalance beyond chance": ("fct_design_checks", check("balance", 0.3, "unexplained_imbalance"), "critical", "beyond what chance"),
     "imbalance": ("fct_design_checks", check("balance", 0.3), "warning", "standard deviations (balance)"),
+    "a check of the measurements is missing": (
+        "fct_measurement_checks",
+        without(["drift"]),
+        "warning",
+        "All checks of the measurements",
+    ),
+    "drift": ("fct_measurement_checks", check("drift", 0.002, "drift_p_value"), "warning", "does not drift"),
+    "another accuracy in service": (
+        "fct_measurement_checks",
+        check("accuracy_agreement", 0.02),
+        "warning",
+        "the same accuracy whatever class",
+    ),
+    "a sampler that disturbs": (
+        "fct_measurement_checks",
+        check("sampling_overhead", 0.03, "sampling_overhead_low"),
+        "warning",
+        "does not slow trials down",
+    ),
     "an infinite imbalance": ("fct_design_checks", check("balance", np.inf, "unexplained_imbalance"), "critical", "beyond what chance"),
 }
 
@@ -203,7 +222,15 @@ def test_each_gate_fails_on_a_planted_violation(data: StudyData, name: str) -> N
     assert hits, [row["sentence"] for row in failed]
     assert hits[0]["observed"]
     key = KEYS[table][0]
-    if name not in ("a trial is missing", "no trial at all", "a missing column", "no outcome", "no checks", "no overlap check"):
+    if name not in (
+        "a trial is missing",
+        "no trial at all",
+        "a missing column",
+        "no outcome",
+        "no checks",
+        "no overlap check",
+        "a check of the measurements is missing",
+    ):
         keys = {item[0] if isinstance(item, list) else item for item in json.loads(hits[0]["failing_rows"])}
         assert keys <= set(planted.frames[table][key])
         assert len(keys) == 1
@@ -235,6 +262,23 @@ def test_the_frame_of_checks_has_what_chance_says() -> None:
     assert result["overlap"].tolist()[4] == 4.0
 
 
+def test_the_frame_of_measurement_checks_has_what_chance_says() -> None:
+    frame = pd.DataFrame(
+        {
+            "check_name": ["drift", "drift", "sampling_overhead", "accuracy_agreement", "repeatability"],
+            "value": [0.2571, np.nan, 0.05, 0.01, 0.03],
+            "standard_error": [0.1, np.nan, 0.01, np.nan, np.nan],
+            "degrees_of_freedom": [5, None, 10, None, 4],
+        }
+    )
+    result = module._measurement_columns(frame)
+    assert result["drift_p_value"].iloc[0] == pytest.approx(0.05, rel=1e-3)  # from a table of t
+    assert result["drift_p_value"].iloc[1:].isna().all()
+    assert result["sampling_overhead_low"].iloc[2] == pytest.approx(0.05 - 2.228 * 0.01, rel=1e-3)
+    assert result["accuracy_agreement"].tolist()[3] == 0.01
+    assert result[["accuracy_agreement", "drift_p_value", "sampling_overhead_low"]].iloc[4].isna().all()
+
+
 def test_outcomes_that_an_estimand_asks_for_must_be_there() -> None:
     spec = {
         "indicators": [{"name": "high_loss", "column": "accuracy"}],
@@ -242,6 +286,7 @@ def test_outcomes_that_an_estimand_asks_for_must_be_there() -> None:
     }
     frame = pd.DataFrame(
         {
+            "trial_id": ["a", "b", "c"],
             "status": ["ok", "ok", "out_of_memory"],
             "accuracy": [0.9, np.nan, np.nan],
             "latency_ms": [1.0, 1.0, np.nan],

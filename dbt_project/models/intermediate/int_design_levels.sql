@@ -1,7 +1,16 @@
-with levels as (
-    select study_id, trial_id, factor, assigned as level, assigned_value as value from {{ ref('stg_treatments') }}
+-- sentinels belong to no comparison
+with trials as (
+    select study_id, trial_id, hardware_class, status, is_measured
+    from {{ ref('int_trial_status') }}
+    where not is_sentinel
+),
+
+levels as (
+    select study_id, trial_id, factor, assigned as level, assigned_value as value
+    from {{ ref('stg_treatments') }}
+    semi join trials using (study_id, trial_id)
     union all
-    select study_id, trial_id, 'hardware_class', hardware_class, null from {{ ref('stg_assignments') }}
+    select study_id, trial_id, 'hardware_class', hardware_class, null from trials
 ),
 
 spread as (
@@ -40,6 +49,6 @@ select
     factors.is_treatment
 from quarters
 join {{ ref('int_study_factors') }} as factors using (study_id, factor)
-join {{ ref('int_trial_status') }} as trials using (study_id, trial_id)
-where quarters.levels > 1
+join trials using (study_id, trial_id)
+where quarters.levels > 1 and factors.assignment != 'placebo'
 window arm as (partition by quarters.study_id, quarters.factor, quarters.is_binned, quarters.quarter)

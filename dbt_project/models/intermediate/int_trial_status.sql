@@ -20,5 +20,5 @@ with ended as (
 )
 
 -- running out of memory is a measurement: the class cannot do it
-select *, status in ('ok', 'out_of_memory') as is_measured
+select *, status in ('ok', 'out_of_memory') as is_measured, arm = 'sentinel' as is_sentinel
 from ended

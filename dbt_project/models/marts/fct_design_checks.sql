@@ -1,6 +1,7 @@
 with trials as (
     select study_id, trial_id, hardware_class, status, is_measured, status in ('crashed', 'timed_out', 'diverged') as is_unexplained
     from {{ ref('int_trial_status') }}
+    where not is_sentinel
 ),
 
 levels as materialized (

@@ -205,6 +205,8 @@ class Gates(_Spec):
     """Fewest measured trials per level of a treatment within a hardware class (overlap)."""
     max_standardised_difference: float = Field(0.25, gt=0)
     """Largest standardised mean difference of an assigned factor between the arms of another (balance)."""
+    drift_alpha: float = Field(0.01, gt=0, lt=1)
+    """Drift: smallest p-value, per class, of the sentinels' latency against time; a smaller one is told as a warning."""
 
 
 class Limit(_Spec):

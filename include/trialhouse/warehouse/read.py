@@ -22,6 +22,7 @@ STUDY_TABLES = {
     "fct_outcomes": "trial_id, unit_kind, outcome",
     "fct_design_checks": "check_id",
     "fct_configurations": "hardware_class, configuration, computed_at",
+    "fct_measurement_checks": "check_id",
     "fct_validations": "table_name, expectation, column_name, sentence, validation_id",
     "fct_estimates": "estimand, subgroup, contrast_from, contrast_to, method, estimate_id",
     "fct_refutations": "estimand, subgroup, method, refuter, estimate_id",

@@ -18,7 +18,12 @@ from trialhouse.warehouse.read import study_frame, study_table
 if TYPE_CHECKING:
     import pandas as pd
 
-KEYS = {"fct_trials": ["trial_id"], "fct_outcomes": ["trial_id", "outcome"], "fct_design_checks": ["check_id"]}
+KEYS = {
+    "fct_trials": ["trial_id"],
+    "fct_outcomes": ["trial_id", "outcome"],
+    "fct_design_checks": ["check_id"],
+    "fct_measurement_checks": ["check_id"],
+}
 """Validated table -> the columns that name a failing row."""
 
 
@@ -60,11 +65,12 @@ def study_data(study_id: str, settings: Settings | None = None) -> StudyData:
         study_id=study_id,
         study_name=str(study["study_name"]),
         frames={
-            "fct_trials": trials.assign(missing_outcomes=_missing_outcomes(study_frame(study_id, settings), spec)),
+            "fct_trials": trials.assign(missing_outcomes=trials["trial_id"].map(_missing_outcomes(study_frame(study_id, settings), spec))),
             "fct_outcomes": outcomes.assign(
                 is_explained=outcomes[["value", "text", "reason"]].notna().any(axis=1) | ~outcomes["is_finite"]
             ),
             "fct_design_checks": _one_column_per_check(checks, parameters["sample_ratio_alpha"]),
+            "fct_measurement_checks": _measurement_columns(study_table("fct_measurement_checks", study_id, settings)),
         },
         parameters=parameters,
     )
@@ -104,14 +110,14 @@ def _hashes(data: StudyData) -> dict[str, str]:
 
 
 def _missing_outcomes(frame: pd.DataFrame, spec: Mapping[str, Any]) -> pd.Series[Any]:
-    """For each trial the outcomes that an estimand asks for and that it lacks though it finished; None if it lacks none."""
+    """For each trial (by its id) the outcomes that an estimand asks for and that it lacks though it finished; None if it lacks none."""
     import pandas as pd
 
     indicators = {indicator["name"]: indicator["column"] for indicator in spec["indicators"]}
     asked = sorted({indicators.get(estimand["outcome"], estimand["outcome"]) for estimand in spec["estimands"]})
     lacking = frame.reindex(columns=asked).isna().mul(frame["status"] == "ok", axis=0)
     names = [", ".join(name for name in asked if row[name]) or None for row in lacking.to_dict("records")]
-    return pd.Series(names, index=frame.index, dtype="object")
+    return pd.Series(names, index=frame["trial_id"], dtype="object")
 
 
 def _one_column_per_check(checks: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -127,4 +133,20 @@ def _one_column_per_check(checks: pd.DataFrame, alpha: float) -> pd.DataFrame:
         **columns,
         sample_ratio_p_value=stats.chi2.sf(chi_squared, checks["degrees_of_freedom"]),
         unexplained_imbalance=np.where(balance_p_value < alpha, difference, np.where(difference.isna(), np.nan, 0.0)),
+    )
+
+
+def _measurement_columns(checks: pd.DataFrame) -> pd.DataFrame:
+    """The long table with a column for each limit, missing in the rows of other checks."""
+    import pandas as pd
+    from scipy import stats
+
+    error, freedom = checks["standard_error"].astype(float), checks["degrees_of_freedom"].astype(float)
+    p_value = 2 * stats.t.sf((checks["value"] / error).abs(), freedom)
+    low = checks["value"] - stats.t.ppf(0.975, freedom) * error
+    name = checks["check_name"]
+    return checks.assign(
+        accuracy_agreement=checks["value"].where(name == "accuracy_agreement"),
+        drift_p_value=pd.Series(p_value, index=checks.index).where(name == "drift"),
+        sampling_overhead_low=low.where(name == "sampling_overhead"),
     )

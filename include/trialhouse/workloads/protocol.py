@@ -16,7 +16,7 @@ Phase = Literal["pretraining", "finetuning"]
 Split = Literal["train", "test"]
 
 OUTCOMES = frozenset(
-    {"accuracy", "weights_accuracy", "accuracy_before_finetuning", "loss", "loss_before_finetuning"}
+    {"accuracy", "weights_accuracy", "accuracy_as_served", "accuracy_before_finetuning", "loss", "loss_before_finetuning"}
     | {"parameters", "nonzero_parameters", "flops", "macs"}
     | {"latency_ms", "latency_p95_ms", "latency_p99_ms", "load_ms", "warmup_ms"}
     | {"peak_memory_bytes", "memory_utilisation", "is_oom", "is_diverged"}

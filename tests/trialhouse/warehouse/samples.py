@@ -60,6 +60,8 @@ def land_trials(
     rng = np.random.default_rng(7)
     rows: dict[str, list[Row]] = {"outcomes": [], "samples": [], "curves": [], "profiles": [], "realised": [], "attempts": []}
 
+    accuracies: dict[str, float] = {}
+
     def land(table: str, row: Row) -> None:
         changed = change(table, row) if change else row
         if changed is not None:
@@ -79,6 +81,7 @@ def land_trials(
             "flops": round(2e6 * kept),
             "macs": round(1e6 * kept),
         }
+        accuracies[weights_id] = float(values["accuracy"])
         for outcome, value in values.items():
             land("outcomes", {**unit, "outcome": outcome, "value": float(value)})
         for step in range(3):
@@ -99,6 +102,10 @@ def land_trials(
         if status == "ok":
             land("outcomes", {**unit, "outcome": "load_ms", "value": 2.0})
             land("profiles", {**unit, "metric": "latency_cpu_share", "value": 0.95})
+            if trial.weights_id in accuracies:
+                land("outcomes", {**unit, "outcome": "accuracy_as_served", "value": accuracies[trial.weights_id]})
+            for metric in ("sampled_latency_ms", "unsampled_latency_ms"):
+                land("profiles", {**unit, "metric": metric, "value": float(np.exp(0.05 * rng.standard_normal()))})
             latency = (0.5 + 0.01 * batch * (1 - 0.5 * ratio)) * np.exp(0.05 * rng.standard_normal(CALLS))
             for sequence, value in enumerate(latency.tolist()):
                 land("samples", {**unit, "metric": "latency_ms", "sequence": sequence, "value": value})
@@ -110,7 +117,7 @@ def land_trials(
 
 
 def _attempt(unit: Row, trial: Trial, status: str, hardware_class: str | None) -> Row:
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + timedelta(seconds=trial.position)
     return {
         **unit,
         "weights_id": trial.weights_id,
