@@ -19,7 +19,7 @@ from trialhouse.attempts import Attempt, CurvePoint, Reading, last_attempts
 from trialhouse.hardware.slot import machine_slot
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
-from trialhouse.profiling.flops import count_flops
+from trialhouse.profiling.flops import flops_by_operator
 from trialhouse.pruning.pruner import make_permanent, prune
 from trialhouse.registration import registered
 from trialhouse.settings import Settings, get_settings
@@ -231,7 +231,9 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
     attempt.curves += fit(network, train, test, workload.recipe("finetuning", factors), "finetuning", order)
     make_permanent(network)
     accuracy, loss = evaluate(network, test)
-    flops = count_flops(network, example)
+    by_operator = flops_by_operator(network, example)
+    flops = sum(by_operator.values())
+    attempt.profiles |= {f"flops_{operator}": Reading(count) for operator, count in by_operator.items()}
     parameters = list(network.parameters())
     attempt.outcomes |= {
         "accuracy": Reading(accuracy),

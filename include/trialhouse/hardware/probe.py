@@ -10,7 +10,11 @@ from pathlib import Path
 import psutil
 
 from trialhouse.attempts import Reading
+from trialhouse.hardware.dmi import memory_modules
 from trialhouse.settings import usable_cpus
+
+CPU = Path("/sys/devices/system/cpu/cpu0")
+DMI = Path("/sys/class/dmi/id")
 
 
 @lru_cache(maxsize=1)
@@ -21,10 +25,17 @@ def probe_machine() -> dict[str, Reading]:
         "machine_python": Reading(text=platform.python_version()),
         "machine_cpu_model": attempt_reading(_cpu_model),
         "machine_cpus": Reading(usable_cpus()),
-        "machine_cpu_frequency_mhz": attempt_reading(_frequency),
+        "machine_cpu_frequency_mhz": attempt_reading(current_frequency),
+        "machine_cpu_frequency_min_mhz": attempt_reading(lambda: _frequency_limit("min")),
+        "machine_cpu_frequency_max_mhz": attempt_reading(lambda: _frequency_limit("max")),
+        "machine_cpu_governor": attempt_reading(lambda: _first_line(CPU / "cpufreq/scaling_governor")),
+        "machine_caches": attempt_reading(_caches),
         "machine_memory_bytes": attempt_reading(lambda: psutil.virtual_memory().total),
-        "machine_board": attempt_reading(lambda: _first_line("/sys/class/dmi/id/board_name")),
-        "machine_memory_product": Reading(reason="memory modules are only told to root (DMI tables)"),
+        "machine_swap_bytes": attempt_reading(lambda: psutil.swap_memory().total),
+        "machine_board": attempt_reading(lambda: _dmi("board_vendor", "board_name")),
+        "machine_product": attempt_reading(lambda: _dmi("sys_vendor", "product_name")),
+        "machine_firmware": attempt_reading(lambda: _dmi("bios_vendor", "bios_version")),
+        "machine_memory_product": attempt_reading(memory_modules),
         "machine_gpu": attempt_reading(_gpu),
     }
 
@@ -48,13 +59,32 @@ def _cpu_model() -> str | None:
     return names[0] if names else None
 
 
-def _frequency() -> float | None:
+def current_frequency() -> float | None:
+    """Mean frequency of the CPUs now, in MHz; None where this system does not tell."""
     frequency = psutil.cpu_freq()
     return frequency.current if frequency else None
 
 
-def _first_line(path: str) -> str:
-    return Path(path).read_text().splitlines()[0]
+def _frequency_limit(which: str) -> float:
+    """In MHz; the file has kHz. psutil says 0 where there is none, which is no frequency."""
+    return float(_first_line(CPU / f"cpufreq/cpuinfo_{which}_freq")) / 1e3
+
+
+def _caches() -> str | None:
+    """Of the first CPU: `L1 Data 32K, L1 Instruction 32K, L2 Unified 1024K`."""
+    found = [
+        f"L{_first_line(index / 'level')} {_first_line(index / 'type')} {_first_line(index / 'size')}"
+        for index in sorted((CPU / "cache").glob("index*"))
+    ]
+    return ", ".join(found) or None
+
+
+def _dmi(*names: str) -> str:
+    return " ".join(_first_line(DMI / name) for name in names)
+
+
+def _first_line(path: Path) -> str:
+    return path.read_text().splitlines()[0].strip()
 
 
 def _gpu() -> str | None:

@@ -84,7 +84,7 @@ class IsolatedRunner:
         arguments: Mapping[str, Any],
         timeout_s: float,
         watch: Callable[[int], None] | None = None,
-        watch_every_s: float = 0.05,
+        watch_every_s: float = 0.025,
     ) -> ChildResult:
         """Call `module:function` in a new child.
 

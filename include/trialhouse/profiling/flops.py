@@ -9,9 +9,15 @@ if TYPE_CHECKING:
 
 
 def count_flops(network: torch.nn.Module, example: torch.Tensor) -> int:
-    """Floating-point operations of classifying one example, a multiply-add counted as two.
+    """Floating-point operations of classifying one example, a multiply-add counted as two; the sum of `flops_by_operator`."""
+    return sum(flops_by_operator(network, example).values())
 
-    Convolutions and matrix products, as PyTorch's own counter sees them run; masked weights are multiplied like others.
+
+def flops_by_operator(network: torch.nn.Module, example: torch.Tensor) -> dict[str, int]:
+    """Operator -> floating-point operations of classifying one example, a multiply-add counted as two.
+
+    Convolutions and matrix products, as PyTorch's own counter sees them run (`convolution`, `addmm`, ...); masked weights
+    are multiplied like others.
 
     Parameters
     ----------
@@ -25,4 +31,5 @@ def count_flops(network: torch.nn.Module, example: torch.Tensor) -> int:
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(example)
-    return int(counter.get_total_flops())
+    counts = counter.get_flop_counts().get("Global", {})
+    return {str(operator).removeprefix("aten."): int(count) for operator, count in counts.items()}

@@ -15,8 +15,9 @@ from trialhouse.identity import canonical_json
 from trialhouse.profiling.counters import PerfCounters
 from trialhouse.profiling.latency import sample_latency
 from trialhouse.profiling.memory import PeakMemory, is_out_of_memory, refused_bytes
+from trialhouse.profiling.sampler import latency_by_turn
 from trialhouse.studies.spec import Level
-from trialhouse.workloads.protocol import Workload
+from trialhouse.workloads.protocol import Examples, Workload
 from trialhouse.workloads.registry import make_workload
 from trialhouse.workloads.weights import load_network
 
@@ -27,6 +28,9 @@ DEFAULT_BATCH_SIZE = 64
 """Where batch size is no factor of the study."""
 
 WARM_UP_BATCH = 16
+
+EVALUATION_S = 2.0
+"""The trial's own look at the accuracy is given up after this: it is a control, and must not cost more than the trial."""
 
 _prepared: dict[tuple[str, str], Workload] = {}
 
@@ -85,7 +89,7 @@ def measure(
             "samples": {},
         }
         try:
-            _classify(report, made, Path(weights_path), inputs, factors)
+            network = _classify(report, made, Path(weights_path), inputs, factors)
         except (MemoryError, RuntimeError) as error:
             lift_memory_limit()
             if not is_out_of_memory(error):
@@ -96,6 +100,8 @@ def measure(
             lift_memory_limit()
         profiles |= counters.read()
         peak_memory = peak.read()
+        if report["status"] == "ok":  # after all else, with the limit lifted: it can spoil nothing
+            report["outcomes"]["accuracy_as_served"] = _accuracy(network, made.examples("test"), report["realised"]["batch_size"])
     if report["status"] != "ok" and peak_memory.value is not None:
         peak_memory = peak_memory._replace(reason="as far as it came: the allocation that was refused is not in it")
     share = peak_memory._replace(value=None if peak_memory.value is None else peak_memory.value / limits.memory_bytes)
@@ -104,16 +110,42 @@ def measure(
     return report
 
 
-def _classify(report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, factors: Mapping[str, Level]) -> None:
+def _classify(
+    report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, factors: Mapping[str, Level]
+) -> torch.nn.Module:
     import torch
 
     start = time.perf_counter()
     network = load_network(weights_path, workload, factors)
     report["outcomes"]["load_ms"] = Reading((time.perf_counter() - start) * 1e3)
-    batch_size = int(factors.get("batch_size", DEFAULT_BATCH_SIZE))
-    batch = inputs[torch.arange(batch_size) % len(inputs)]  # larger batches than data repeat images: only time matters here
+    batch = _batch(inputs, 0, int(factors.get("batch_size", DEFAULT_BATCH_SIZE)))
     report["realised"]["batch_size"] = len(batch)
     latency = sample_latency(lambda: network(batch), torch.get_num_threads())
     report["outcomes"]["warmup_ms"] = Reading(latency.warmup_ms)
     report["samples"] |= {"latency_ms": latency.latency_ms, "disturbed_latency_ms": latency.disturbed_latency_ms}
     report["profiles"]["latency_cpu_share"] = Reading(latency.cpu_share)
+    report["profiles"] |= latency_by_turn(latency.started_s, latency.latency_ms)
+    return network
+
+
+def _batch(inputs: torch.Tensor, first: int, size: int) -> torch.Tensor:
+    """So many images from the `first` on; larger batches than there are images repeat them."""
+    import torch
+
+    return inputs[(first + torch.arange(size)) % len(inputs)]
+
+
+def _accuracy(network: torch.nn.Module, examples: Examples, batch_size: int) -> Reading:
+    """Share of all examples classified correctly in batches of the trial's own size; null with the reason where that fails."""
+    correct, begin = 0, time.perf_counter()
+    count = len(examples.targets)
+    for first in range(0, count, batch_size):
+        if time.perf_counter() - begin > EVALUATION_S:
+            return Reading(reason=f"given up after {first} of {count} examples ({EVALUATION_S:g} s)")
+        try:
+            scores = network(_batch(examples.inputs, first, batch_size))
+        except (MemoryError, RuntimeError) as error:
+            return Reading(reason=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}")
+        targets = examples.targets[first : first + batch_size]
+        correct += int((scores[: len(targets)].argmax(dim=1) == targets).sum())
+    return Reading(correct / count)

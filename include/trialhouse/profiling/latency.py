@@ -37,16 +37,20 @@ class LatencySamples(NamedTuple):
         less too where the call has little to do in parallel.
     disturbed_latency_ms
         Each call of the other windows.
+    started_s
+        When each call of the calmest window began, by `time.monotonic`, which all processes of a machine share.
     """
 
     warmup_ms: float
     latency_ms: list[float]
     cpu_share: float
     disturbed_latency_ms: list[float]
+    started_s: list[float]
 
 
 class _Window(NamedTuple):
     latency_ms: list[float]
+    started_s: list[float]
     cpu_share: float
 
 
@@ -72,15 +76,17 @@ def sample_latency(call: Callable[[], object], threads: int) -> LatencySamples:
         windows.append(_window(call, threads))
     calmest = max(windows, key=lambda window: window.cpu_share)
     others = [sample for window in windows if window is not calmest for sample in window.latency_ms]
-    return LatencySamples((begin - start) * 1e3, calmest.latency_ms, calmest.cpu_share, others)
+    return LatencySamples((begin - start) * 1e3, calmest.latency_ms, calmest.cpu_share, others, calmest.started_s)
 
 
 def _window(call: Callable[[], object], threads: int) -> _Window:
     samples: list[float] = []
+    started: list[float] = []
     cpu_begin, begin = time.process_time(), time.perf_counter()
     while len(samples) < MOST_SAMPLES and (len(samples) < FEWEST_SAMPLES or time.perf_counter() - begin < WINDOW_S):
+        started.append(time.monotonic())
         before = time.perf_counter_ns()
         call()
         samples.append((time.perf_counter_ns() - before) / 1e6)
     share = (time.process_time() - cpu_begin) / ((time.perf_counter() - begin) * threads)
-    return _Window(samples, share)
+    return _Window(samples, started, share)

@@ -120,7 +120,7 @@ def _attempt(
         "hardware": hardware.model_dump(mode="json"),
     }
     sampler = Sampler()
-    child = runner.call("trialhouse.profiling.inference:measure", arguments, timeout_s, sampler.watch)
+    child = runner.call("trialhouse.profiling.inference:measure", arguments, timeout_s, sampler.watch_by_turns)
     _take(attempt, child)
     attempt.profiles |= sampler.read(child.usage) | probe_machine()
     return attempt
