@@ -12,6 +12,7 @@ from trialhouse.hardware.probe import attempt_reading, probe_machine
 def test_every_field_is_a_value_or_a_reason() -> None:
     readings = probe_machine()
     assert {"machine_cpu_model", "machine_cpu_frequency_mhz", "machine_board", "machine_memory_product", "machine_gpu"} <= set(readings)
+    assert {"machine_cpu_governor", "machine_cpu_frequency_max_mhz", "machine_caches", "machine_swap_bytes"} <= set(readings)
     for name, reading in readings.items():
         assert (reading.reason is None) == (reading.value is not None or reading.text is not None), name
     assert readings["machine_memory_bytes"].value == psutil.virtual_memory().total

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
 from trialhouse.attempts import Reading
-from trialhouse.profiling import counters, latency, memory
-from trialhouse.profiling.flops import count_flops
-from trialhouse.profiling.sampler import Sampler
+from trialhouse.profiling import counters, latency, memory, sampler
+from trialhouse.profiling.flops import count_flops, flops_by_operator
+from trialhouse.profiling.sampler import TURN_S, Sampler, is_looking, latency_by_turn
 
 needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 
@@ -40,13 +41,23 @@ def test_slow_calls_are_sampled_less_often_but_never_less_than_a_few_times() -> 
     assert len(latency.sample_latency(lambda: time.sleep(0.06), threads=1).latency_ms) == latency.FEWEST_SAMPLES
 
 
+def test_each_sample_knows_when_it_began() -> None:
+    begin = time.monotonic()
+    sampled = latency.sample_latency(lambda: time.sleep(0.002), threads=1)
+    assert len(sampled.started_s) == len(sampled.latency_ms)
+    assert begin < sampled.started_s[0]
+    assert sampled.started_s[-1] + sampled.latency_ms[-1] / 1e3 <= time.monotonic()
+    assert all(later - sooner >= 0.002 for sooner, later in pairwise(sampled.started_s))
+
+
 def busy(cpu_s: float) -> None:
     end = time.process_time() + cpu_s
     while time.process_time() < end:
         pass
 
 
-def test_samples_are_those_of_the_window_in_which_the_process_had_its_cpus() -> None:
+def test_samples_are_those_of_the_window_in_which_the_process_had_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "PATIENCE_S", 60.0)  # on a busy machine the first window alone may take half a second
     calls = 0
 
     def call() -> None:
@@ -147,6 +158,50 @@ def test_another_system_has_no_counters(monkeypatch: pytest.MonkeyPatch) -> None
     assert perf.read()["cpu_cycles"].reason == f"perf_event_open: not on darwin {os.uname().machine}"
 
 
+def test_latencies_are_told_apart_by_the_samplers_turn() -> None:
+    turns = [index * TURN_S for index in range(8)]
+    started = [turn + 0.001 for turn in turns for _ in range(2)]
+    assert [is_looking(at) for at in started[:6]] == [True, True, False, False, True, True]
+    values = [1.0 + 0.5 * is_looking(at) for at in started]
+    readings = latency_by_turn(started, values)
+    assert readings == {"sampled_latency_ms": Reading(1.5), "unsampled_latency_ms": Reading(1.0)}
+    long = latency_by_turn(started, [30.0] * 16)
+    assert {reading.reason for reading in long.values()} == {"calls take longer than half a turn of the sampler (50 ms)"}
+    few = latency_by_turn(started[:4], values[:4])
+    assert {reading.reason for reading in few.values()} == {"fewer than 3 calls began in turns of each kind"}
+
+
+def test_the_sampler_looks_in_its_turns_and_says_what_it_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter([1.6, 2.1, 2.9, 3.1])
+    monkeypatch.setattr("trialhouse.profiling.sampler.time.monotonic", lambda: next(turns) * TURN_S)
+    watched = Sampler()
+    for _ in range(5):  # the first look is at once
+        watched.watch_by_turns(os.getpid())
+    readings = watched.read({})
+    assert readings["sampler_looks"] == Reading(3)
+    assert 0 < readings["sampler_cpu_s"].value < 1  # type: ignore[operator]
+
+
+def test_energy_is_that_of_all_packages_without_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "POWERCAP", tmp_path)
+    assert "no energy counters (RAPL)" in str(Sampler().read({})["package_energy_j"].reason)
+    for name, micro in (("intel-rapl:0", 5_000_000), ("intel-rapl:0:0", 900_000), ("intel-rapl:1", 2_000_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{micro}\n")
+    watched = Sampler()
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("3500000")
+    assert watched.read({})["package_energy_j"] == Reading(1.5)
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("7")
+    assert watched.read({})["package_energy_j"] == Reading(reason="the counter began anew during the trial")
+
+
+def test_flops_are_told_by_operator_and_add_up() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 10))
+    example = torch.zeros(1, 1, 8, 8)
+    assert flops_by_operator(network, example) == {"convolution": 2 * 64 * 9 * 4, "addmm": 2 * 256 * 10}
+    assert count_flops(network, example) == sum(flops_by_operator(network, example).values())
+
+
 def test_flops_are_two_per_multiply_add() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 10))
     assert count_flops(network, torch.zeros(1, 1, 8, 8)) == 2 * (64 * 9 * 4 + 256 * 10)
@@ -157,12 +212,12 @@ def test_the_sampler_sees_the_childs_memory_and_tells_or_gives_reasons() -> None
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    sampler = Sampler()
-    sampler.watch(child.pid)
+    watched = Sampler()
+    watched.watch(child.pid)
     child.kill()
     child.wait()
-    sampler.watch(child.pid)  # gone: nothing to see, nothing to fall over
-    readings = sampler.read({"ru_utime": 0.5})
+    watched.watch(child.pid)  # gone: nothing to see, nothing to fall over
+    readings = watched.read({"ru_utime": 0.5})
     assert readings["child_peak_rss_bytes"].value > 200 << 20  # type: ignore[operator]
     assert readings["user_cpu_s"] == Reading(0.5)
     assert readings["minor_page_faults"] == Reading(reason="the child was not reaped")

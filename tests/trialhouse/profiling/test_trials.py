@@ -97,6 +97,25 @@ def test_an_attempt_tells_its_place_its_levels_and_the_machine(measured: Measure
     assert profiles["user_cpu_s"]["value"] > 0
 
 
+def test_weights_are_as_accurate_in_every_trial_as_when_they_were_made(measured: Measured) -> None:
+    settings, study, _ = measured
+    ended = {row["unit_id"]: row["status"] for row in rows(settings, "attempts")}
+    for trial in trials_of(study):
+        served = outcomes(settings, trial.trial_id).get("accuracy_as_served")
+        made = outcomes(settings, trial.weights_id)["accuracy"]
+        assert served == (pytest.approx(made, abs=1e-12) if ended[trial.trial_id] == "ok" else None)
+
+
+def test_small_calls_tell_what_the_sampler_costs(measured: Measured) -> None:
+    settings, _, ids = measured
+    profiles = {row["metric"]: row for row in rows(settings, "profiles", ids["l1_structured", 64])}
+    by_turn = [profiles[metric] for metric in ("sampled_latency_ms", "unsampled_latency_ms")]
+    assert all((row["value"] is None) == (row["reason"] is not None) for row in by_turn)
+    assert profiles["sampler_looks"]["value"] >= 1
+    # a look takes half a millisecond of a CPU
+    assert 0 < profiles["sampler_cpu_s"]["value"] < 0.05 * profiles["sampler_looks"]["value"]
+
+
 def test_landed_trials_are_skipped_without_starting_anything(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, study, _ = measured
     monkeypatch.setattr(module, "IsolatedRunner", None)
@@ -198,3 +217,31 @@ def test_a_real_timeout(home: Settings) -> None:
     make_weights_for(study, trials)
     assert profile_trials_for(study, trials, LAPTOP) == {"skipped": 0, "timed_out": 1}
     assert rows(home, "attempts", trials[0].trial_id)[0]["failure_reason"] == "not done after 0.01 s"
+
+
+@pytest.mark.parametrize("problem", ["slow", "memory"])
+def test_an_evaluation_that_cannot_be_done_is_null_with_the_reason(problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from trialhouse.profiling import inference
+    from trialhouse.workloads.protocol import Examples
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        if problem == "memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return torch.nn.functional.one_hot(batch.long(), 2)
+
+    examples = Examples(torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 1, 1, 0, 0]))
+    if problem == "slow":
+        assert inference._accuracy(network, examples, 2) == (0.8, None, None)  # type: ignore[arg-type]
+        assert inference._accuracy(network, examples, 64) == (0.8, None, None)  # type: ignore[arg-type]
+        monkeypatch.setattr(inference, "EVALUATION_S", -1.0)
+    reading = inference._accuracy(network, examples, 2)  # type: ignore[arg-type]
+    assert reading.value is None
+    assert (
+        reading.reason
+        == {
+            "slow": "given up after 0 of 5 examples (-1 s)",
+            "memory": "RuntimeError: DefaultCPUAllocator: can't allocate memory",
+        }[problem]
+    )
