@@ -30,6 +30,7 @@ from trialhouse.reporting.formats import (
     words,
 )
 from trialhouse.reporting.marts import Row, StudyData, read_study
+from trialhouse.reporting.trust import doubts_of
 
 State = Literal["running", "gates_failed", "not_estimated", "estimated"]
 CHECK_VERDICTS = ("passed", "failed", "inconclusive", "not_applicable")
@@ -186,6 +187,8 @@ class Answer:
     warnings: tuple[Gate, ...]
     """Expectations that were not met and stop nothing."""
     refuters: tuple[RefuterSummary, ...]
+    doubts: tuple[str, ...]
+    """What is wrong with the measurements themselves."""
 
     @property
     def primary(self) -> tuple[Finding, ...]:
@@ -271,6 +274,7 @@ def answer_of(data: StudyData) -> Answer:
         findings=findings,
         failed_gates=gates,
         warnings=warnings,
+        doubts=doubts_of(data),
         refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
     )
 
@@ -308,7 +312,10 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
             console.print(_table(list(findings)))
         console.print(f"\n{_refuted(found)}")
     for gate in found.warnings:
-        console.print(f"Warning, not met in {gate.table_name}: {gate.sentence}{_rows(gate)}", style="yellow")
+        if gate.table_name != "fct_measurement_checks":  # told with their numbers as doubts
+            console.print(f"Warning, not met in {gate.table_name}: {gate.sentence}{_rows(gate)}", style="yellow")
+    for doubt in found.doubts:
+        console.print(f"Doubtful measurement: {doubt}", style="yellow")
     for stratum, belongs_to in found.strata:
         console.print(f"Only where both arms finished ({belongs_to}): {stratum}", style="dim")
     for caveat, belongs_to in found.caveats:

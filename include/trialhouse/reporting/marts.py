@@ -28,7 +28,11 @@ class StudyData:
     hardware_classes
         Its rows of `dim_hardware_classes`, in the spec's order.
     trials
-        Its rows of `fct_trials` with one more key per factor, in the order of measurement.
+        Its rows of `fct_trials` with one more key per factor, in the order of measurement; without sentinels.
+    sentinels
+        How many trials are sentinels: one fixed combination, measured again and again.
+    measurement_checks
+        Its rows of `fct_measurement_checks`.
     validations
         Its rows of `fct_validations` from the newest validation.
     estimates, refutations, configurations
@@ -40,6 +44,8 @@ class StudyData:
     graphs: Mapping[str, str]
     hardware_classes: Sequence[Row]
     trials: Sequence[Row]
+    sentinels: int
+    measurement_checks: Sequence[Row]
     validations: Sequence[Row]
     estimates: Sequence[Row]
     refutations: Sequence[Row]
@@ -100,7 +106,8 @@ def _read(study_id: str, connection: Any) -> StudyData:
         raise WarehouseError("the study must be in the published warehouse", repr(study_id), "see marts.dim_studies for the ones that are")
     study = studies[0]
     spec = json.loads(study["spec"])
-    trials = rows("select * from marts.fct_trials where study_id = ? order by position, trial_id", study_id)
+    every_trial = rows("select * from marts.fct_trials where study_id = ? order by position, trial_id", study_id)
+    trials = [trial for trial in every_trial if not trial["is_sentinel"]]
     _add_factors(trials, spec, study_id, rows)
     classes = rows("select * from marts.dim_hardware_classes where study_id = ?", study_id)
     order = {name: place for place, name in enumerate(spec["hardware_classes"])}
@@ -110,6 +117,8 @@ def _read(study_id: str, connection: Any) -> StudyData:
         graphs=json.loads(study.get("graph") or "{}"),
         hardware_classes=sorted(classes, key=lambda row: order.get(row["hardware_class"], len(order))),
         trials=trials,
+        sentinels=len(every_trial) - len(trials),
+        measurement_checks=rows("select * from marts.fct_measurement_checks where study_id = ? order by check_id", study_id),
         validations=rows(
             """
             select * from marts.fct_validations where study_id = ? and is_current

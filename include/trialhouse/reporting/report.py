@@ -20,6 +20,7 @@ from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
 from trialhouse.reporting.marts import Row, StudyData, read_study
+from trialhouse.reporting.trust import trust_of
 
 TEMPLATES = Path(__file__).with_name("templates")
 _PACKAGES = ("torch", "torch-pruning", "dowhy", "econml", "great-expectations", "dbt-core", "duckdb", "apache-airflow")
@@ -48,6 +49,7 @@ REFUTERS = {
     "recipe_agreement": "Do two recipes that ought to agree do so within two standard errors?",
     "repeated_units": "Are rows taken for independent trials that are not?",
     "estimable": "Is there anything to compare, and an interval to be had?",
+    "placebo_arms": "Compares equal treatments, told apart by a random label only (A/A test); they should not differ.",
     "sensitivity": "How strong an unobserved confounder would have to be to explain the effect away.",
 }
 STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo")
@@ -146,6 +148,7 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         stock=_stock(found),
         refutations=_refutations(data, found),
         sensitivity=_refutations(data, found, only="sensitivity"),
+        trust=trust_of(data),
         failures=_failures(data),
         snippets=snippets(data),
         warehouse=warehouse,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,8 @@ def _tables(stage: str) -> dict[str, list[Row]]:
         "small_cnn", "1", dict(study.workload.settings), "0" * 64, ("seed",), ("seed", "pruning_ratio", "pruning_method")
     )
     trials = assign(study, identity, {name: f"hardware_{index:016x}" for index, name in enumerate(study.hardware_classes)})
+    sentinels = [trial for trial in trials if trial.is_sentinel]
+    trials = [replace(trial, position=place) for place, trial in enumerate(trial for trial in trials if not trial.is_sentinel)]
     facts = _measure(trials, pending_from=len(trials) // 3 if stage == "running" else len(trials))
     graph = {study.graph: graph_file(study).read_text()}
     dim: Row = {
@@ -93,7 +96,8 @@ def _tables(stage: str) -> dict[str, list[Row]]:
             }
             for index, name in enumerate(study.hardware_classes)
         ],
-        "marts.fct_trials": facts,
+        "marts.fct_trials": [*facts, *_measure(sentinels, pending_from=1000)],
+        "marts.fct_measurement_checks": _measurement_checks(study),
         "marts.fct_validations": [] if stage in ("running", "measured") else _validations(facts, has_failed=stage == "gates_failed"),
         "marts.fct_estimates": estimates,
         "marts.fct_refutations": list(_refutations(estimates)),
@@ -145,6 +149,7 @@ def _measure(trials: Iterable[Trial], pending_from: int) -> list[Row]:
                 "status": status,
                 "failure_reason": REASON[status],
                 "is_measured": not is_pending,
+                "is_sentinel": trial.is_sentinel,
                 "is_oom": None if is_pending else status == "out_of_memory",
                 "is_diverged": None if is_pending else False,
                 "attempts": 0 if is_pending else 1,
@@ -173,6 +178,36 @@ def _measure(trials: Iterable[Trial], pending_from: int) -> list[Row]:
             }
         )
     return rows
+
+
+def _measurement_checks(study: Study) -> list[Row]:
+    values = {
+        ("repeatability", "latency_ms"): (0.03, None, 6),
+        ("repeatability", "peak_memory_bytes"): (0.001, None, 6),
+        ("drift", "latency_ms"): (0.02, 0.03, 5),
+        ("order_share", "latency_ms"): (0.08, None, None),
+        ("host_share", "latency_ms"): (None, None, None),
+        ("accuracy_agreement", "accuracy"): (0.0, None, None),
+        ("sampling_overhead", "latency_ms"): (0.004, 0.002, 20),
+    }
+    return [
+        {
+            "study_id": STUDY_ID,
+            "study_name": "pruning_digits",
+            "check_id": f"{check}|{metric}|{name}",
+            "check_name": check,
+            "metric": metric,
+            "hardware_class": name,
+            "trials": 7,
+            "differing": 0 if check == "accuracy_agreement" else None,
+            "value": value,
+            "standard_error": error,
+            "degrees_of_freedom": freedom,
+            "reason": None if value is not None else "sentinel trials ran on one host, or on none",
+        }
+        for (check, metric), (value, error, freedom) in values.items()
+        for name in study.hardware_classes
+    ]
 
 
 def _validations(facts: list[Row], *, has_failed: bool) -> list[Row]:
@@ -294,10 +329,15 @@ def _refutations(estimates: list[Row]) -> Iterable[Row]:
             "permuted_placebo",
             "left_out_columns",
             "sensitivity",
+            "placebo_arms",
             "graph_rules",
             "overlap",
         ):
-            p_value = float(rng.uniform(0.1, 1)) if refuter in ("random_common_cause", "data_subset", "permuted_placebo") else None
+            p_value = (
+                float(rng.uniform(0.1, 1))
+                if refuter in ("random_common_cause", "data_subset", "permuted_placebo", "placebo_arms")
+                else None
+            )
             verdict = "not_applicable" if refuter == "left_out_columns" else "passed"
             if row["verdict"] == "failed" and refuter == "permuted_placebo":
                 verdict, p_value = "failed", 0.004
@@ -344,8 +384,8 @@ def _write(path: Path, tables: dict[str, list[Row]]) -> None:
                 values = [row[name] for row in rows for name in types]
                 connection.execute(f"insert into {table} ({', '.join(types)}) values {', '.join(row_of for _ in rows)}", values)
         connection.execute(
-            f"create view analysis_versions.{STUDY_ID} as select * replace (is_oom::integer as is_oom) from marts.fct_trials "
-            f"where study_id = '{STUDY_ID}'"
+            f"create view analysis_versions.{STUDY_ID} as select * replace (is_oom::integer as is_oom), 'a' as placebo "
+            f"from marts.fct_trials where study_id = '{STUDY_ID}' and not is_sentinel"
         )
         connection.execute(f"create view analysis.pruning_digits as select * from analysis_versions.{STUDY_ID}")
 
@@ -358,6 +398,14 @@ def _types(mart: str) -> dict[str, str]:
         return {**raw("study_versions"), "is_current": "BOOLEAN", "is_changed_after_first_trial": "BOOLEAN"}
     if mart == "dim_hardware_classes":
         return raw("hardware_classes")
+    if mart == "fct_measurement_checks":
+        text, numbers = "study_id study_name check_id check_name metric hardware_class reason", "trials differing degrees_of_freedom"
+        return {
+            **dict.fromkeys(text.split(), "VARCHAR"),
+            **dict.fromkeys(numbers.split(), "BIGINT"),
+            "value": "DOUBLE",
+            "standard_error": "DOUBLE",
+        }
     if mart == "fct_validations":
         return {**raw("validations"), "is_current": "BOOLEAN"}
     if mart == "fct_estimates":
@@ -377,6 +425,6 @@ def _types(mart: str) -> dict[str, str]:
         **dict.fromkeys(text.split(), "VARCHAR"),
         **dict.fromkeys(whole.split(), "BIGINT"),
         **dict.fromkeys(real.split(), "DOUBLE"),
-        **dict.fromkeys(("is_measured", "is_oom", "is_diverged"), "BOOLEAN"),
+        **dict.fromkeys(("is_measured", "is_sentinel", "is_oom", "is_diverged"), "BOOLEAN"),
         **dict.fromkeys(("started_at", "ended_at"), "TIMESTAMP"),
     }

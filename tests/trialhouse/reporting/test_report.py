@@ -100,7 +100,10 @@ def test_style_sheet_fetches_nothing_and_knows_dark_and_print(make_warehouse, tm
 
 def test_sections_come_in_the_order_of_the_questions_that_people_ask(page_of):
     ids = [value for tag, name, value in page_of().attributes if tag == "section" and name == "id"]
-    first, last = ["answer", "design", "graph", "dose", "methods", "memory", "choice"], ["refutation", "verdicts", "validation", "failures"]
+    first, last = (
+        ["answer", "design", "graph", "dose", "methods", "memory", "trust", "choice"],
+        ["refutation", "verdicts", "validation", "failures"],
+    )
     assert ids == [*first, *last, "further", "provenance"]
 
 
