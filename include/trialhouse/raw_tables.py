@@ -32,12 +32,12 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "weights_id": "VARCHAR NOT NULL",
         "workload": "VARCHAR NOT NULL",
         "hardware_class": "VARCHAR NOT NULL",
-        "arm": "VARCHAR NOT NULL",
+        "arm": "VARCHAR NOT NULL",  # its levels as text, or `sentinel`
         "block": "VARCHAR NOT NULL",
         "replicate": "INTEGER NOT NULL",
         "position": "INTEGER NOT NULL",  # place in the study's random order
     },
-    # One row per study version, trial and factor: what the design said.
+    # One row per study version, trial and factor (a placebo label too): what the design said.
     "treatments": {
         "study_id": "VARCHAR NOT NULL",
         "trial_id": "VARCHAR NOT NULL",

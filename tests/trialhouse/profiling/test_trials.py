@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.trialhouse.engine import LAPTOP, outcomes, rows, tiny_study, trials_o
 from trialhouse.hardware.runner import ChildResult
 from trialhouse.profiling import trials as module
 from trialhouse.profiling.trials import profile_trials_for
-from trialhouse.settings import Settings, get_settings
+from trialhouse.settings import PROJECT_DIR, Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
 from trialhouse.training import make_weights_for
@@ -114,6 +115,15 @@ def test_small_calls_tell_what_the_sampler_costs(measured: Measured) -> None:
     assert profiles["sampler_looks"]["value"] >= 1
     # a look takes half a millisecond of a CPU
     assert 0 < profiles["sampler_cpu_s"]["value"] < 0.05 * profiles["sampler_looks"]["value"]
+
+
+def test_table_one_names_what_lands_and_nothing_else(measured: Measured) -> None:
+    settings, _, _ = measured
+    text = (PROJECT_DIR / "dbt_project" / "models" / "marts" / "fct_profiles.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+)`", text)) - {"flops"}
+    landed = {row["metric"] for row in rows(settings, "profiles")}
+    assert named <= landed
+    assert landed - named == {"refused_allocation_bytes", "threads", "isa", "torch_version", "process_id"}
 
 
 def test_landed_trials_are_skipped_without_starting_anything(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
