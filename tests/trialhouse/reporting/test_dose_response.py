@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from trialhouse.reporting.dose_response import dose_responses, mean_interval, wilson_interval
+from trialhouse.reporting.dose_response import _match, dose_responses, mean_interval, wilson_interval
 from trialhouse.reporting.marts import read_study
 
 
@@ -62,3 +62,9 @@ def test_the_unit_is_the_block(make_warehouse):
     control = dose_responses(data, "pruning_ratio", "accuracy", 0)[0].series[0].points[0]
     expected = mean_interval([90.0 + seed for seed in range(6)])
     assert (control.value, control.low, control.high) == pytest.approx(expected)
+
+
+def test_a_placebo_label_does_not_keep_a_trial_from_its_control(make_warehouse):
+    data = read_study(*make_warehouse())
+    keys = {_match(data, "pruning_ratio", "pruning_method", {**data.trials[0], "placebo": label}) for label in "ab"}
+    assert len(keys) == 1
