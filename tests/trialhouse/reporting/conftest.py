@@ -384,8 +384,8 @@ def _write(path: Path, tables: dict[str, list[Row]]) -> None:
                 values = [row[name] for row in rows for name in types]
                 connection.execute(f"insert into {table} ({', '.join(types)}) values {', '.join(row_of for _ in rows)}", values)
         connection.execute(
-            f"create view analysis_versions.{STUDY_ID} as select * replace (is_oom::integer as is_oom), if(position % 2 = 0, 'a', 'b') as placebo "
-            f"from marts.fct_trials where study_id = '{STUDY_ID}' and not is_sentinel"
+            f"create view analysis_versions.{STUDY_ID} as select * replace (is_oom::integer as is_oom), "
+            f"if(position % 2 = 0, 'a', 'b') as placebo from marts.fct_trials where study_id = '{STUDY_ID}' and not is_sentinel"
         )
         connection.execute(f"create view analysis.pruning_digits as select * from analysis_versions.{STUDY_ID}")
 
