@@ -36,7 +36,13 @@ SMALL = {
             "otherwise": "none",
         },
         {"name": "batch_size", "kind": "ordinal", "assignment": "fixed", "levels": [64]},
+        {"name": "placebo", "kind": "categorical", "assignment": "placebo", "levels": ["a", "b"]},
     ],
+    "design": {
+        "kind": "randomised_blocks",
+        "seed": 1,
+        "sentinels": {"every": 4, "factors": {"seed": 0, "pruning_ratio": 0, "pruning_method": "none"}},
+    },
     "hardware_classes": ["pc", "laptop"],
     "indicators": [],
     "estimands": [
@@ -50,6 +56,8 @@ SMALL = {
     ],
 }
 TRIALS = 4 * 2 * 2
+SENTINELS = 3 * 2
+ALL = TRIALS + SENTINELS
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +124,32 @@ def test_it_ends_with_an_answer(settings: Settings, first: dict[str, Any]) -> No
 
 
 def test_every_trial_is_there_exactly_once(settings: Settings, first: dict[str, Any]) -> None:
-    assert rows(settings, "SELECT count(*), count(DISTINCT trial_id) FROM marts.fct_trials WHERE study_name = 'small'") == [
-        (TRIALS, TRIALS)
-    ]
-    assert rows(settings, "SELECT count(*), count(DISTINCT unit_id) FROM raw.attempts WHERE unit_kind = 'trial'") == [(TRIALS, TRIALS)]
+    assert rows(settings, "SELECT count(*), count(DISTINCT trial_id) FROM marts.fct_trials WHERE study_name = 'small'") == [(ALL, ALL)]
+    assert rows(settings, "SELECT count(*), count(DISTINCT unit_id) FROM raw.attempts WHERE unit_kind = 'trial'") == [(ALL, ALL)]
     assert rows(settings, "SELECT DISTINCT status FROM raw.load_ledger") == [("loaded",)]
     landed = sum(1 for _ in settings.landing_dir.rglob("*.parquet"))
     assert rows(settings, "SELECT count(*) FROM raw.load_ledger") == [(landed,)]
+
+
+def test_sentinels_are_measured_and_part_of_no_comparison(settings: Settings, first: dict[str, Any]) -> None:
+    assert rows(settings, "SELECT count(*) FROM marts.fct_trials WHERE is_sentinel") == [(SENTINELS,)]
+    assert rows(settings, "SELECT count(*), count(DISTINCT placebo) FROM analysis.small") == [(TRIALS, 2)]
+    checks = dict(
+        rows(
+            settings,
+            "SELECT check_id, trials FROM marts.fct_measurement_checks WHERE check_name IN ('repeatability', 'accuracy_agreement')",
+        )
+    )
+    assert checks == {
+        f"{name}|{hardware_class}": count
+        for hardware_class in ("pc", "laptop")
+        for name, count in (
+            ("repeatability|latency_ms", 3),
+            ("repeatability|peak_memory_bytes", 3),
+            ("accuracy_agreement|accuracy", ALL // 2),
+        )
+    }
+    assert "Can these measurements be trusted?" in Path(first["report"]).read_text()
 
 
 def test_questions_were_registered_before_the_first_trial(settings: Settings, first: dict[str, Any]) -> None:
@@ -147,7 +174,7 @@ def test_measurements_did_not_overlap(settings: Settings, first: dict[str, Any])
 
 def test_the_warehouse_could_be_queried_meanwhile(first: dict[str, Any]) -> None:
     assert len(first["seen"]) > 5
-    assert set(first["seen"]) == {TRIALS}, "the assignment is there before any trial, and stays"
+    assert set(first["seen"]) == {ALL}, "the assignment is there before any trial, and stays"
 
 
 def test_a_second_run_reuses_what_landed(settings: Settings, first: dict[str, Any]) -> None:
