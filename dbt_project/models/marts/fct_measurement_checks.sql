@@ -13,8 +13,8 @@ sentinels as (
         hardware_class,
         host,
         slot_order::double as place,
-        ln(latency_ms) as log_latency,
-        ln(peak_memory_bytes) as log_memory,
+        case when latency_ms > 0 then ln(latency_ms) end as log_latency,
+        case when peak_memory_bytes > 0 then ln(peak_memory_bytes) end as log_memory,
         -- seconds since the class's first sentinel: small numbers lose no digits when they are squared
         epoch(started_at) - min(epoch(started_at)) over (partition by study_id, hardware_class) as elapsed_s
     from trials
