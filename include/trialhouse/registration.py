@@ -14,6 +14,7 @@ from typing import Any
 from trialhouse import __version__
 from trialhouse.errors import SpecError
 from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
+from trialhouse.hardware.limits import require_memory
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
 from trialhouse.settings import Settings, get_settings
@@ -175,6 +176,9 @@ def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
     unknown = [name for name in study.hardware_classes if name not in known]
     if unknown:
         raise SpecError(f"hardware_classes must be among {sorted(known)}", repr(unknown[0]), f"fix study {study.name!r}")
+    for name in study.hardware_classes:
+        if known[name].is_emulated:  # the others are measured elsewhere
+            require_memory(known[name])
     return {name: known[name] for name in study.hardware_classes}
 
 

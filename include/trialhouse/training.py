@@ -128,7 +128,7 @@ def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recip
     train, test
         Splits in memory; the test split is only evaluated, after every epoch.
     seed
-        Of the order of examples.
+        Of the order of examples, and of dropout.
 
     Returns
     -------
@@ -140,6 +140,14 @@ def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recip
     DivergedError
         As soon as a loss is not finite.
     """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of what a network itself draws (dropout)
+        return _fit(network, train, test, recipe, phase, seed)
+
+
+def _fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: Phase, seed: int) -> list[CurvePoint]:
     import torch
     from torch.nn import functional
 
@@ -253,6 +261,7 @@ def _pretrained(workload: Workload, factors: Mapping[str, Level], store: Weights
         failure = store.failure(identifier)
         if failure is None and not store.has(identifier):
             network = workload.network(factors, _seed_from("network", identifier))
+            workload.load_pretrained(network, factors)
             recipe = workload.recipe("pretraining", factors)
             order = _seed_from("pretraining", identifier)
             try:

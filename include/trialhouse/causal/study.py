@@ -19,7 +19,10 @@ from trialhouse.studies.spec import Estimand, Factor, Indicator, Level, Study
 LOST_FOR = ("out_of_memory", "diverged", "timed_out")
 """What the treatment can do to a trial. A crash is taken for an accident, and such trials are left out singly."""
 
-_FINISHED_ONLY = ("accuracy", "accuracy_as_served", "peak_memory_bytes", "memory_utilisation", "load_ms", "warmup_ms")
+_FINISHED_ONLY = (
+    *("accuracy", "accuracy_as_served", "peak_memory_bytes", "memory_utilisation"),
+    *("load_ms", "warmup_ms", "throughput_images_per_s", "loading_ms"),
+)
 """Only a finished trial has these (and latencies): what was measured before memory ran out stops at the class's limit."""
 
 _ENVIRONMENT = ("position", "slot_order", "host")

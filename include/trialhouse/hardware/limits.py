@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from pathlib import Path
 
 import psutil
 
 from trialhouse.attempts import Reading
+from trialhouse.errors import HardwareError
 from trialhouse.hardware.classes import HardwareClass
 from trialhouse.settings import usable_cpus
 
@@ -36,6 +39,32 @@ def limit_cpus(hardware: HardwareClass) -> dict[str, Reading]:
     threads = min(hardware.threads, cpus)
     torch.set_num_threads(threads)
     return {"enforced_cpus": pinned, "enforced_threads": Reading(threads, reason=short if threads < hardware.threads else None)}
+
+
+def require_memory(hardware: HardwareClass) -> None:
+    """Refuse a class with more memory than this machine: a trial would be killed, or swap, before the class's limit is met.
+
+    Raises
+    ------
+    HardwareError
+        Says how much there is.
+    """
+    there = machine_memory_bytes()
+    if hardware.memory_bytes > there:
+        expected = f"memory_bytes of hardware class {hardware.name!r} must be at most this machine's {there >> 20:,} MiB"
+        raise HardwareError(expected, f"{hardware.memory_bytes >> 20:,} MiB", "leave the class out, or set TRIALHOUSE_HARDWARE_FILE")
+
+
+def machine_memory_bytes() -> int:
+    """Physical memory, or what a container is allowed where that is less."""
+    limits = [int(psutil.virtual_memory().total)]
+    for path in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            limits.append(int(path.read_text()))
+    return min(limits)
+
+
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def limit_memory(hardware: HardwareClass) -> dict[str, Reading]:

@@ -14,6 +14,7 @@ from trialhouse.hardware.limits import lift_memory_limit, limit_cpus, limit_memo
 from trialhouse.identity import canonical_json
 from trialhouse.profiling.counters import PerfCounters
 from trialhouse.profiling.latency import sample_latency
+from trialhouse.profiling.loading import sample_stream
 from trialhouse.profiling.memory import PeakMemory, is_out_of_memory, refused_bytes
 from trialhouse.profiling.sampler import latency_by_turn
 from trialhouse.studies.spec import Level
@@ -35,13 +36,14 @@ EVALUATION_S = 2.0
 _prepared: dict[tuple[str, str], Workload] = {}
 
 
-def prepare(workload: str, settings: dict[str, Any]) -> None:
-    """Before any fork: import PyTorch, stay on one thread, and have the data in memory."""
+def prepare(workload: str, settings: dict[str, Any], factors: dict[str, Level]) -> None:
+    """Before any fork: import PyTorch and what a network needs, stay on one thread, and have the data in memory."""
     import torch
 
     torch.set_num_threads(1)
     _prepared[workload, canonical_json(settings)] = made = make_workload(workload, settings)
     made.examples("test")
+    made.network(factors, seed=0)
 
 
 def measure(
@@ -56,7 +58,8 @@ def measure(
     weights_path
         Their file.
     factors
-        The trial's; of them `batch_size` is the number of images per call.
+        The trial's; of them `batch_size` is the number of images per call. With `num_workers`, the images are also streamed
+        through so many loading processes.
     hardware
         The class's fields.
 
@@ -125,6 +128,12 @@ def _classify(
     report["samples"] |= {"latency_ms": latency.latency_ms, "disturbed_latency_ms": latency.disturbed_latency_ms}
     report["profiles"]["latency_cpu_share"] = Reading(latency.cpu_share)
     report["profiles"] |= latency_by_turn(latency.started_s, latency.latency_ms)
+    if "num_workers" in factors:
+        workers = int(factors["num_workers"])
+        stream = sample_stream(network, workload.images("test"), batch_size, workers)
+        report["realised"]["num_workers"] = stream.workers
+        report["outcomes"] |= stream.outcomes
+        report["profiles"] |= stream.profiles
     return network
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from trialhouse.attempts import Attempt, LastAttempt, Reading, Status, last_attempts
 from trialhouse.errors import HardwareError
 from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
+from trialhouse.hardware.limits import require_memory
 from trialhouse.hardware.probe import probe_machine
 from trialhouse.hardware.runner import ChildResult, IsolatedRunner
 from trialhouse.hardware.slot import machine_slot
@@ -77,11 +78,13 @@ def profile_trials_for(
     counts: Counter[str] = Counter(skipped=len(trials) - len(todo))
     if not todo:
         return dict(counts)
+    require_memory(hardware)
     load_workload(study).identity()  # missing data stop the call here, in one line
     about = {"workload": study.workload.name, "settings": dict(study.workload.settings)}
     with ExitStack() as stack:
         with machine_slot("shared", settings):  # its imports keep a CPU busy
-            runner = stack.enter_context(IsolatedRunner("trialhouse.profiling.inference:prepare", about))
+            prepared = {**about, "factors": dict(todo[0].factors)}
+            runner = stack.enter_context(IsolatedRunner("trialhouse.profiling.inference:prepare", prepared))
         order = itertools.count()
         for trial in todo:
             is_final = False

@@ -56,6 +56,34 @@ def checksum(dataset: str) -> str:
     return digest.hexdigest()
 
 
+Arrays = tuple["npt.NDArray[np.float32]", "npt.NDArray[np.int64]"]
+"""Images (examples, channels, height, width) with the pixels as they are stored, and class numbers (examples,)."""
+
+
+class InMemory:
+    """Examples one by one; a `trialhouse.workloads.protocol.ImageSource`."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._images, self._targets = examples.inputs.permute(0, 2, 3, 1).numpy(), examples.targets.numpy()
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], int]:
+        return self._images[index], int(self._targets[index])
+
+
+def arrays(dataset: str) -> dict[Split, Arrays]:
+    """Both splits as they are stored; see `Arrays`.
+
+    Raises
+    ------
+    WorkloadError
+        If the data are neither here nor to be had.
+    """
+    return _digits() if dataset == "digits" else _torchvision(dataset)
+
+
 def load(dataset: str) -> dict[Split, Examples]:
     """Both splits of a data set, standardised with the mean and deviation of the training pixels.
 
@@ -66,7 +94,7 @@ def load(dataset: str) -> dict[Split, Examples]:
     """
     import torch
 
-    splits = _digits() if dataset == "digits" else _torchvision(dataset)
+    splits = arrays(dataset)
     train_inputs = splits["train"][0]
     mean, deviation = train_inputs.mean(dtype=np.float64), train_inputs.std(dtype=np.float64)
     return {
@@ -78,7 +106,7 @@ def load(dataset: str) -> dict[Split, Examples]:
     }
 
 
-def _digits() -> dict[Split, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+def _digits() -> dict[Split, Arrays]:
     """1,797 handwritten digits of 8 x 8 pixels, split within each class by the hash of each image: no seed, no order."""
     with gzip.open(_files("digits")[0], "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
@@ -93,8 +121,8 @@ def _digits() -> dict[Split, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64
     return {"train": (images[~is_test], targets[~is_test]), "test": (images[is_test], targets[is_test])}
 
 
-def _torchvision(dataset: str) -> dict[Split, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-    found: dict[Split, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = {}
+def _torchvision(dataset: str) -> dict[Split, Arrays]:
+    found: dict[Split, Arrays] = {}
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         data = _open(dataset, is_train=split == "train")

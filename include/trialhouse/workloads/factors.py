@@ -11,6 +11,12 @@ PRUNING_METHODS = ("none", "l1_structured", "random_structured", "l1_mask")
 PRUNING_FACTORS = ("pruning_ratio", "pruning_method")
 """What is done to a trained network: with the network's own factors they determine the weights."""
 
+SERVING_FACTORS = ("batch_size", "num_workers")
+"""How finished weights are put to work: images per call, and processes that load them (0: the one that classifies)."""
+
+MOST_WORKERS = 64
+"""Loading processes of one trial, each a fork of it."""
+
 
 def check_factors(workload: str, factors: Sequence[Factor], known: Sequence[str]) -> None:
     """Refuse factors that a workload does not know, and levels that those of pruning studies cannot take.
@@ -37,6 +43,9 @@ def _check_level(name: str, level: Level) -> None:
     elif name == "pruning_ratio":
         if not 0 <= number < 1:
             raise WorkloadError("pruning_ratio must be in [0, 1)", repr(level), remedy)
+    elif name == "num_workers":
+        if not (0 <= number <= MOST_WORKERS and number.is_integer()):
+            raise WorkloadError(f"num_workers must be a whole number from 0 to {MOST_WORKERS}", repr(level), remedy)
     elif name in ("seed", "batch_size"):
         least = 0 if name == "seed" else 1
         if not (number >= least and number.is_integer()):

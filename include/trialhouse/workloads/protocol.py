@@ -10,6 +10,8 @@ from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 Phase = Literal["pretraining", "finetuning"]
@@ -19,6 +21,7 @@ OUTCOMES = frozenset(
     {"accuracy", "weights_accuracy", "accuracy_as_served", "accuracy_before_finetuning", "loss", "loss_before_finetuning"}
     | {"parameters", "nonzero_parameters", "flops", "macs"}
     | {"latency_ms", "latency_p95_ms", "latency_p99_ms", "load_ms", "warmup_ms"}
+    | {"throughput_images_per_s", "loading_ms"}
     | {"peak_memory_bytes", "memory_utilisation", "is_oom", "is_diverged"}
 )
 """What is known of a trial when it was measured: columns of every study's analysis view, and what an estimand may ask about."""
@@ -50,6 +53,16 @@ class Examples(NamedTuple):
     targets: torch.Tensor
 
 
+class ImageSource(Protocol):
+    """A split image by image, each read and prepared when it is asked for, as a loader's worker process does it."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], int]:
+        """An image (height, width, channels), as the network takes it, and its class number."""
+
+
 class Workload(Protocol):
     """A classifier to train, prune and measure. Built with its settings; costs nothing until a method is called."""
 
@@ -70,6 +83,12 @@ class Workload(Protocol):
 
     def examples(self, split: Split) -> Examples:
         """The data of a split, the same in every process."""
+
+    def images(self, split: Split) -> ImageSource:
+        """The same images in the same order, one by one."""
+
+    def load_pretrained(self, network: torch.nn.Module, factors: Mapping[str, Level]) -> None:
+        """Put weights that the settings name, if any, in the place of a network's fresh ones, before it is trained."""
 
     def recipe(self, phase: Phase, factors: Mapping[str, Level]) -> Recipe:
         """How a phase of a trial trains."""

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from trialhouse.errors import WorkloadError
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads import datasets
-from trialhouse.workloads.factors import PRUNING_FACTORS, check_factors
-from trialhouse.workloads.protocol import Examples, Phase, Recipe, Split
+from trialhouse.workloads.factors import PRUNING_FACTORS, SERVING_FACTORS, check_factors
+from trialhouse.workloads.parsing import parse_settings
+from trialhouse.workloads.protocol import Examples, ImageSource, Phase, Recipe, Split
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ VERSION = "1"
 
 NETWORK_FACTORS = ("seed",)
 WEIGHTS_FACTORS = (*NETWORK_FACTORS, *PRUNING_FACTORS)
-FACTORS = (*WEIGHTS_FACTORS, "batch_size")
+FACTORS = (*WEIGHTS_FACTORS, *SERVING_FACTORS)
 
 
 class SmallCNNSettings(BaseModel):
@@ -58,16 +58,7 @@ class SmallCNN:
     """See the module; a `trialhouse.workloads.protocol.Workload`."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        try:
-            self.settings = SmallCNNSettings.model_validate(settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                expected = f"settings of workload {NAME!r} must be among {list(SmallCNNSettings.model_fields)}"
-                raise WorkloadError(expected, repr(name), "rename or remove it") from error
-            expected = f"setting {name!r} of workload {NAME!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-            raise WorkloadError(expected, repr(first["input"]), f"fix workload.settings.{name}") from error
+        self.settings = parse_settings(SmallCNNSettings, NAME, settings)
 
     def check(self, factors: Sequence[Factor]) -> None:
         """Refuse factors and levels that this workload cannot set."""
@@ -105,6 +96,13 @@ class SmallCNN:
     def examples(self, split: Split) -> Examples:
         """The data of a split."""
         return self._examples[split]
+
+    def images(self, split: Split) -> ImageSource:
+        """The same, image by image."""
+        return datasets.InMemory(self._examples[split])
+
+    def load_pretrained(self, network: torch.nn.Module, factors: Mapping[str, Level]) -> None:
+        """Weights are always trained here."""
 
     def recipe(self, phase: Phase, factors: Mapping[str, Level]) -> Recipe:
         """Epochs, learning rate and batch size of a phase."""
