@@ -55,8 +55,9 @@ from marts.dim_studies as studies
 {% macro analysis_view(study) %}
 {% set keys = ['study_id', 'trial_id', 'weights_id', 'hardware_class', 'arm', 'block', 'replicate', 'position', 'status', 'is_measured'] %}
 {% set measures = [
-    'is_oom', 'is_diverged', 'accuracy', 'weights_accuracy', 'accuracy_as_served', 'accuracy_before_finetuning', 'loss', 'latency_ms', 'latency_p95_ms',
-    'latency_p99_ms', 'latency_samples', 'peak_memory_bytes', 'memory_utilisation', 'load_ms', 'parameters', 'nonzero_parameters', 'flops',
+    'is_oom', 'is_diverged', 'accuracy', 'weights_accuracy', 'accuracy_as_served', 'accuracy_before_finetuning', 'loss', 'latency_ms',
+    'latency_p95_ms', 'latency_p99_ms', 'latency_samples', 'peak_memory_bytes', 'memory_utilisation', 'load_ms', 'throughput_images_per_s',
+    'loading_ms', 'parameters', 'nonzero_parameters', 'flops',
     'attempts', 'slot_order'
 ] %}
 {% set factors = {} %}

@@ -41,6 +41,8 @@ select
     measured.peak_memory_bytes::bigint as peak_memory_bytes,
     measured.memory_utilisation,
     measured.load_ms,
+    case when trials.status = 'ok' then measured.throughput_images_per_s end as throughput_images_per_s,
+    case when trials.status = 'ok' then measured.loading_ms end as loading_ms,
     weights.parameters::bigint as parameters,
     weights.nonzero_parameters::bigint as nonzero_parameters,
     weights.flops::bigint as flops,

@@ -46,6 +46,8 @@ _KNOWN = {
     "is_oom": _share("the chance of running out of memory"),
     "is_diverged": _share("the chance of diverging"),
     "latency_ms": Quantity("latency", 1.0, "ms", "ms", "ms"),
+    "throughput_images_per_s": Quantity("throughput", 1.0, "images per second", "images/s", "images/s"),
+    "loading_ms": Quantity("the wait for a batch", 1.0, "ms", "ms", "ms"),
     "peak_memory_bytes": Quantity("peak memory", 1.0 / MIB, "MiB", "MiB", "MiB"),
 }
 

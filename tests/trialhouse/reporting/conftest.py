@@ -164,6 +164,8 @@ def _measure(trials: Iterable[Trial], pending_from: int) -> list[Row]:
                 "peak_memory_bytes": float(min(memory, MEMORY[trial.hardware_class])) if not is_pending else None,
                 "memory_utilisation": float(min(memory / MEMORY[trial.hardware_class], 1)) if not is_pending else None,
                 "load_ms": 12.0 if is_ok else None,
+                "throughput_images_per_s": None,
+                "loading_ms": None,
                 "parameters": 20_000 * kept,
                 "nonzero_parameters": 20_000 * (1 - ratio),
                 "flops": 2e6 * kept,
@@ -419,7 +421,7 @@ def _types(mart: str) -> dict[str, str]:
     whole = "replicate position attempts latency_samples batch_size seed slot_order"
     real = (
         "accuracy weights_accuracy accuracy_before_finetuning loss latency_ms latency_p95_ms latency_p99_ms peak_memory_bytes "
-        "memory_utilisation load_ms parameters nonzero_parameters flops pruning_ratio"
+        "memory_utilisation load_ms throughput_images_per_s loading_ms parameters nonzero_parameters flops pruning_ratio"
     )
     return {
         **dict.fromkeys(text.split(), "VARCHAR"),
