@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from trialhouse.attempts import Reading
+from trialhouse.hardware.limits import lift_memory_limit
 from trialhouse.workloads.protocol import ImageSource
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ def sample_stream(network: torch.nn.Module, images: ImageSource, batch_size: int
     repeated where there are fewer than the stream needs.
 
     Memory: batches come through pipes and not, as PyTorch's own, through shared memory, which a limit on a process does not
-    count, and which containers keep small. So what waits to be classified counts for the class. The loading processes
-    themselves have the same limit each, over and above: the kernel counts RLIMIT_DATA per process.
+    count, and which containers keep small. So whatever waits to be classified counts for the class. What the loading processes
+    take to make it is measured and not limited: the kernel counts RLIMIT_DATA per process, and one that may not even send its
+    batch would leave this one waiting.
 
     Parameters
     ----------
@@ -79,21 +82,23 @@ def sample_stream(network: torch.nn.Module, images: ImageSource, batch_size: int
     Raises
     ------
     MemoryError, RuntimeError
-        If this process or a loading one runs out of memory, or a loading one dies. None of them survives this call.
+        If this process runs out of memory, or a loading one fails. None of them survives this call.
     """
     from torch.utils.data import DataLoader
 
     ahead = max(1, workers)
     batches = _Batches(len(images), batch_size, ahead + MOST_BATCHES)
-    loader: Any = DataLoader(
-        images,  # type: ignore[arg-type]
-        batch_sampler=batches,
-        num_workers=workers,
-        prefetch_factor=PREFETCHED if workers else None,
-        multiprocessing_context="fork" if workers else None,
-        worker_init_fn=partial(_die_with, os.getpid()),
-        collate_fn=_collate,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # more processes than CPUs are what the study asks for
+        loader: Any = DataLoader(
+            images,  # type: ignore[arg-type]
+            batch_sampler=batches,
+            num_workers=workers,
+            prefetch_factor=PREFETCHED if workers else None,
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=partial(_begin_loading, os.getpid()),
+            collate_fn=_collate,
+        )
     begin = time.perf_counter()
     stream, failure = None, None
     try:
@@ -154,8 +159,9 @@ def _classify(network: torch.nn.Module, batch: Batch) -> None:
     network(torch.from_numpy(batch[0]).permute(0, 3, 1, 2))
 
 
-def _die_with(parent: int, worker: int) -> None:
-    """In a loading process: end when the measured process ends, however it does; PyTorch's own check takes seconds."""
+def _begin_loading(parent: int, worker: int) -> None:
+    """In a loading process: no limit, and an end when the measured process ends, however it does; PyTorch's own check takes seconds."""
+    lift_memory_limit()
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before
