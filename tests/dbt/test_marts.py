@@ -85,6 +85,7 @@ def test_status_is_how_the_last_attempt_ended(house: House) -> None:
         assert row["is_diverged"] == (status == "diverged")
         assert pd.isna(row["accuracy"]) == (status != "ok")
         assert pd.isna(row["latency_ms"]) == (status != "ok")
+        assert pd.isna(row["throughput_images_per_s"]) == (status != "ok")
         assert row["weights_accuracy"] > 0.5
         assert pd.isna(row["peak_memory_bytes"]) == (status is None)
         assert pd.isna(row["failure_reason"]) == (status in ("ok", None))

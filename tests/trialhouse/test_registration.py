@@ -8,7 +8,7 @@ import duckdb
 import pytest
 import yaml
 
-from trialhouse.errors import SpecError, TrialhouseError
+from trialhouse.errors import HardwareError, SpecError, TrialhouseError
 from trialhouse.landing import LandingZone
 from trialhouse.registration import plan, register, registered
 from trialhouse.settings import PROJECT_DIR, Settings, get_settings
@@ -19,6 +19,16 @@ def versions(settings: Settings) -> list[str]:
     files = [str(path) for path in LandingZone(settings.landing_dir).files("study_versions")]
     rows = duckdb.execute("SELECT study_id FROM read_parquet(?) ORDER BY registered_at", [files]).fetchall()
     return [row[0] for row in rows]
+
+
+def test_a_class_with_more_memory_than_the_machine_stops_before_anything_runs(home: Settings, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.yaml"
+    giant = {"cpus": 1, "threads": 1, "memory_bytes": "1000 TiB"}
+    classes.write_text(yaml.safe_dump({"server": giant, "pc": giant, "laptop": giant}))
+    settings = home.model_copy(update={"hardware_file": classes})
+    with pytest.raises(HardwareError, match="memory_bytes of hardware class 'server' must be at most this machine's"):
+        register("pruning_digits", settings=settings)
+    assert not any(home.landing_dir.rglob("*.parquet"))
 
 
 def test_what_is_registered_is_read_back_as_it_was(home: Settings) -> None:

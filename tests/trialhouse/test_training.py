@@ -15,9 +15,10 @@ import torch
 from tests.trialhouse.engine import outcomes, rows, tiny_study, trials_of
 from trialhouse import training
 from trialhouse.settings import Settings, get_settings
+from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.designs import Trial
 from trialhouse.training import make_weights_for, pretrained_id
-from trialhouse.workloads.registry import load_workload
+from trialhouse.workloads.registry import load_workload, make_workload
 from trialhouse.workloads.weights import WeightsStore
 
 
@@ -167,3 +168,23 @@ def test_threads_are_put_back(home: Settings) -> None:
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
     assert get_settings().home == home.home
+
+
+def test_weights_from_a_file_take_the_place_of_pretraining(home: Settings) -> None:
+    given = make_workload("torchvision_cnn", {**TINY_NETWORK, "pretraining_epochs": 1})
+    network = given.network({}, 3)
+    path = home.home / "data" / "given.pt"
+    path.parent.mkdir()
+    torch.save(network.state_dict(), path)
+    study = tiny_study(methods=("l1_mask",)).model_dump(mode="json", by_alias=True)
+    study["workload"] = {"name": "torchvision_cnn", "settings": {**TINY_NETWORK, "weights": "given.pt", "finetuning_epochs": 1}}
+    trials = trials_of(parse_study(study, "given"))
+    assert make_weights_for(parse_study(study, "given"), trials) == {"ok": 2}
+    cells = by_cell(trials)
+    whole = outcomes(home, cells[0, "none"])
+    expected, _ = training.evaluate(network, given.examples("test"))
+    assert whole["accuracy_before_finetuning"] == expected
+    assert {row["phase"] for row in rows(home, "curves", cells[0, "none"])} == {"finetuning"}
+
+
+TINY_NETWORK = {"model": "resnet18", "width": 0.0625, "train_images": 20, "test_images": 20}

@@ -64,11 +64,11 @@ class TorchvisionCNNSettings(BaseModel):
     """Most images to test on."""
     pretraining_epochs: int = Field(12, ge=1, le=1000)
     """Epochs before pruning."""
-    finetuning_epochs: int = Field(3, ge=1, le=1000)
+    finetuning_epochs: int = Field(5, ge=1, le=1000)
     """Epochs after pruning, the same for every ratio, 0 included."""
     pretraining_learning_rate: float = Field(0.005, gt=0)
     """Highest learning rate before pruning."""
-    finetuning_learning_rate: float = Field(0.002, gt=0)
+    finetuning_learning_rate: float = Field(0.005, gt=0)
     """Highest learning rate after pruning."""
     train_batch_size: int = Field(64, ge=2)
     """Examples per step of both phases (a trial's `batch_size` is about inference)."""

@@ -7,7 +7,6 @@ has the shapes of torchvision's, so that its registered weights fit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WorkloadError
@@ -78,7 +77,7 @@ def build(model: str, *, width: float, channels: int, classes: int, image_size: 
     import torch
     from torch import nn
 
-    import_torchvision()
+    import_torchvision()  # not on "meta"
     with torch.device("meta"):  # shapes only: the full network may be hundreds of times larger than the narrow one
         network: Any = _full(model, classes)
     if model.startswith("vgg"):
@@ -121,7 +120,7 @@ def _full(model: str, classes: int) -> Any:
     more: dict[str, Any] = {"aux_logits": False} if model == "googlenet" else {}
     if not model.startswith("resnet"):
         more["init_weights"] = False
-    make: Callable[..., Any] = getattr(import_module("torchvision.models"), model)
+    make: Callable[..., Any] = getattr(import_torchvision().models, model)
     return make(weights=None, num_classes=classes, **more)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trialhouse.errors import HardwareError
 from trialhouse.hardware import limits
 from trialhouse.hardware.classes import HardwareClass
 from trialhouse.hardware.runner import IsolatedRunner
@@ -53,6 +55,23 @@ def test_a_class_larger_than_the_machine_gets_what_there_is_and_a_reason(runner:
     assert told["threads"] == available
     reason = f"the class has 4096 CPUs, this machine lends {available}"
     assert told["readings"] == {"enforced_cpus": [available, None, reason], "enforced_threads": [available, None, reason]}
+
+
+def test_a_class_with_more_memory_than_the_machine_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = limits.machine_memory_bytes()
+    limits.require_memory(HardwareClass.model_validate(hardware(memory_bytes=there)))
+    with pytest.raises(HardwareError) as caught:
+        limits.require_memory(HardwareClass.model_validate(hardware(memory_bytes=1 << 60)))
+    assert str(caught.value) == (
+        f"memory_bytes of hardware class 'box' must be at most this machine's {there >> 20:,} MiB, got 1,099,511,627,776 MiB; "
+        "leave the class out, or set TRIALHOUSE_HARDWARE_FILE"
+    )
+    container = tmp_path / "memory.max"
+    monkeypatch.setattr(limits, "_CONTAINER_LIMITS", (container, tmp_path / "absent"))
+    container.write_text("max\n")
+    assert limits.machine_memory_bytes() >= there
+    container.write_text(f"{64 * MIB}\n")
+    assert limits.machine_memory_bytes() == 64 * MIB
 
 
 @needs_linux

@@ -60,7 +60,7 @@ def test_every_image_comes_in_order_round_and_round(short_window: None, workers:
     network = Recording()
     stream = sample_stream(network, Grey(), 4, workers)
     batches = max(1, workers) + loading.FEWEST_BATCHES
-    assert sum(network.seen, []) == [number % 10 for number in range(4 * batches)]
+    assert [number for batch in network.seen for number in batch] == [number % 10 for number in range(4 * batches)]
     assert stream.workers == workers
     assert stream.profiles["stream_batches"].value == loading.FEWEST_BATCHES
     assert psutil.Process().children() == []
@@ -119,7 +119,7 @@ def test_loading_processes_end_with_a_child_that_is_killed(runner: IsolatedRunne
     ended = runner.call(f"{HERE}:stream_slowly", {"workers": 2}, timeout_s=3 if how == "deadline" else 60, watch=watch)
     assert ended.is_timed_out == (how == "deadline")
     assert len(seen) == 2
-    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in seen if psutil.pid_exists(pid)], timeout=2)
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in seen if psutil.pid_exists(pid)], timeout=2)
     assert alive == []
     assert time.monotonic() - start < 30
     assert runner.call(f"{HERE}:stream_after_threads", {"threads": 1, "workers": 0}, timeout_s=60).failure is None

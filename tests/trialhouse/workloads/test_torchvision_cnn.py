@@ -81,8 +81,8 @@ def test_a_pruned_network_comes_back_as_it_was(tmp_path: Path, model: str, metho
     assert prune(network, method, 0.8, inputs[:1], seed=0) == pytest.approx(0.8, abs=0.1)  # a layer of 2 channels keeps one
     kept = count_flops(network, inputs[:1]) / flops
     assert kept < 0.35 if method == "l1_structured" else kept == 1
-    store.save(WEIGHTS_ID, network, {}) if method == "l1_structured" else None
     if method == "l1_structured":
+        store.save(WEIGHTS_ID, network, {})
         loaded = store.load(WEIGHTS_ID, made, {"model": model})
         with torch.inference_mode():
             assert torch.equal(loaded(inputs), network.eval()(inputs))
@@ -108,8 +108,9 @@ def test_every_network_learns(model: str) -> None:
     inputs[targets == 1, :, 8:24] = 1.0
     data = Examples(inputs + 0.1 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)), targets)
     network = made.network({}, 0)
-    curves = fit(network, data, data, Recipe(8, 0.005, 10), "pretraining", 0)
-    assert curves[-1].value == 1.0
+    curves = fit(network, data, data, Recipe(8, 0.003, 10), "pretraining", 0)
+    last = {(point.split, point.metric): point.value for point in curves}  # the last epoch's
+    assert last["train", "accuracy"] >= 0.9  # by guessing, 36 of 40 has probability 1e-7
 
 
 def one_line(settings: dict[str, Any], *factors: Factor) -> str:
@@ -209,7 +210,7 @@ def test_given_weights_take_the_place_of_pretraining(given: Path, suffix: str) -
     made.load_pretrained(network, {})
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in network.state_dict().items())
     assert made.recipe("pretraining", {}).epochs == 0
-    assert made.recipe("finetuning", {}).epochs == 3
+    assert made.recipe("finetuning", {}).epochs == 5
 
 
 def test_given_weights_are_known_by_their_content_not_by_their_place(given: Path) -> None:
