@@ -121,8 +121,9 @@ def _classify(
     start = time.perf_counter()
     network = load_network(weights_path, workload, factors)
     report["outcomes"]["load_ms"] = Reading((time.perf_counter() - start) * 1e3)
-    batch = _batch(inputs, 0, int(factors.get("batch_size", DEFAULT_BATCH_SIZE)))
-    report["realised"]["batch_size"] = len(batch)
+    batch_size = int(factors.get("batch_size", DEFAULT_BATCH_SIZE))
+    batch = _batch(inputs, 0, batch_size)
+    report["realised"]["batch_size"] = batch_size
     latency = sample_latency(lambda: network(batch), torch.get_num_threads())
     report["outcomes"]["warmup_ms"] = Reading(latency.warmup_ms)
     report["samples"] |= {"latency_ms": latency.latency_ms, "disturbed_latency_ms": latency.disturbed_latency_ms}
