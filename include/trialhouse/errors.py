@@ -41,6 +41,10 @@ class WorkloadError(TrialhouseError):
     """A workload that is unknown, or settings or data that it cannot use."""
 
 
+class PruningError(TrialhouseError):
+    """A network that cannot be pruned as it was asked for."""
+
+
 class HardwareError(TrialhouseError):
     """A hardware class that is unknown or cannot be offered on this machine."""
 

@@ -1,4 +1,4 @@
-"""Making weights: pre-train once per seed, prune, fine-tune, evaluate. Algorithm 1 of the pruning source, lines 5 to 11.
+"""Making weights: pre-train once per seed, prune, recover, evaluate. Algorithm 1 of the pruning source, lines 5 to 11.
 
 Everything is a function of content: the same weights come out bit for bit in whichever process and order they are made,
 on one thread of the same kind of CPU.
@@ -13,19 +13,23 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trialhouse.attempts import Attempt, CurvePoint, Reading, last_attempts
+from trialhouse.errors import TrialhouseError
 from trialhouse.hardware.slot import machine_slot
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
-from trialhouse.profiling.flops import flops_by_operator
-from trialhouse.pruning.pruner import make_permanent, prune
+from trialhouse.profiling.flops import count_flops, flops_by_operator
+from trialhouse.pruning.masks import make_permanent
+from trialhouse.pruning.pruner import prune, prune_to_flops
+from trialhouse.pruning.recovery import draw_anew, recalibrate_batch_norm
 from trialhouse.registration import registered
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Level, Study
-from trialhouse.workloads.protocol import Examples, Phase, Recipe, Workload
+from trialhouse.workloads.protocol import Examples, Recipe, Workload
 from trialhouse.workloads.registry import load_workload
 from trialhouse.workloads.weights import WeightsStore
 
@@ -120,13 +124,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: Phase, seed: int) -> list[CurvePoint]:
+def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: str, seed: int) -> list[CurvePoint]:
     """Train in place: Adam on cross-entropy, the learning rate rising for a third of the steps and falling to zero.
 
     Parameters
     ----------
     train, test
         Splits in memory; the test split is only evaluated, after every epoch.
+    phase
+        Its name in the curves.
     seed
         Of the order of examples, and of dropout.
 
@@ -215,6 +221,9 @@ def _attempt(workload: Workload, weights_id: str, factors: Mapping[str, Level], 
     except DivergedError as error:
         attempt.fail("diverged", str(error))
         attempt.curves += error.curves
+    except TrialhouseError as error:  # it says all there is to know
+        log.warning("weights %s cannot be made: %s", weights_id, error)
+        attempt.fail("crashed", str(error))
     except Exception as error:  # a failed trial is a row, never a lost task
         log.exception("weights %s crashed", weights_id)
         attempt.fail("crashed", f"{type(error).__name__}: {error}")
@@ -224,24 +233,23 @@ def _attempt(workload: Workload, weights_id: str, factors: Mapping[str, Level], 
 
 
 def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mapping[str, Level], store: WeightsStore) -> None:
-    seed, ratio = _seed(factors), float(factors.get("pruning_ratio", 0))
-    method = "none" if ratio == 0 else str(factors.get("pruning_method", "l1_structured"))
     train, test = workload.examples("train"), workload.examples("test")
     network, curves = _pretrained(workload, factors, store)
     attempt.curves += curves
     example = test.inputs[:1]
-    realised = prune(network, method, ratio, example, _seed_from("pruning", weights_id))
-    attempt.realised = {"seed": seed, "pruning_ratio": realised, "pruning_method": method}
+    unpruned_flops = count_flops(network, example)
+    attempt.realised = {"seed": _seed(factors), **_prune(network, workload, factors, example, train)}
+    attempt.realised["recovery"] = str(factors.get("recovery", "finetune"))
     accuracy, loss = evaluate(network, test)
     attempt.outcomes |= {"accuracy_before_finetuning": Reading(accuracy), "loss_before_finetuning": Reading(loss)}
-    # The order of examples goes by seed: within a block, treatments see the same data in the same order.
-    order = _seed_from("finetuning", pretrained_id(workload, factors))
-    attempt.curves += fit(network, train, test, workload.recipe("finetuning", factors), "finetuning", order)
+    attempt.curves += _recover(network, workload, factors, train, test)
     make_permanent(network)
     accuracy, loss = evaluate(network, test)
     by_operator = flops_by_operator(network, example)
     flops = sum(by_operator.values())
     attempt.profiles |= {f"flops_{operator}": Reading(count) for operator, count in by_operator.items()}
+    if "target_flops" in factors:
+        attempt.realised["target_flops"] = flops / unpruned_flops
     parameters = list(network.parameters())
     attempt.outcomes |= {
         "accuracy": Reading(accuracy),
@@ -249,9 +257,46 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
         "parameters": Reading(sum(tensor.numel() for tensor in parameters)),
         "nonzero_parameters": Reading(sum(int(tensor.count_nonzero()) for tensor in parameters)),
         "flops": Reading(flops),
+        "flops_share": Reading(flops / unpruned_flops),
         "macs": Reading(flops / 2),
     }
     store.save(weights_id, network, {"factors": attempt.realised})
+
+
+def _prune(
+    network: torch.nn.Module, workload: Workload, factors: Mapping[str, Level], example: torch.Tensor, train: Examples
+) -> dict[str, Level]:
+    """Prune as the factors say; gives what came about. Chance goes by seed: within a block, treatments differ by nothing else."""
+    seed = _seed_from("pruning", pretrained_id(workload, factors))
+    ratio, target = float(factors.get("pruning_ratio", 0)), float(factors.get("target_flops", 1))
+    method = str(factors.get("pruning_method", "l1_structured"))
+    if target < 1:
+        realised = prune_to_flops(network, method, target, example, seed, train)
+    else:
+        method = "none" if ratio == 0 else method
+        realised = prune(network, method, ratio, example, seed, train)
+    return {"pruning_ratio": realised, "pruning_method": method}
+
+
+def _recover(
+    network: torch.nn.Module, workload: Workload, factors: Mapping[str, Level], train: Examples, test: Examples
+) -> list[CurvePoint]:
+    """Do to the pruned network what the factor `recovery` says; gives the curves of training, if there was any."""
+    recovery = str(factors.get("recovery", "finetune"))
+    identifier = pretrained_id(workload, factors)
+    # Chance goes by seed: within a block, treatments see the same data in the same order.
+    order = _seed_from("finetuning", identifier)
+    finetuning = workload.recipe("finetuning", factors)
+    if recovery == "finetune":
+        return fit(network, train, test, finetuning, "finetuning", order)
+    if recovery == "from_scratch":
+        pretraining = workload.recipe("pretraining", factors)
+        draw_anew(network, workload.network(factors, _seed_from("from_scratch", identifier)))
+        recipe = replace(pretraining, epochs=pretraining.epochs + finetuning.epochs)
+        return fit(network, train, test, recipe, "from_scratch", order)
+    if recovery == "recalibrate_batch_norm":
+        recalibrate_batch_norm(network, train.inputs, order)
+    return []
 
 
 def _pretrained(workload: Workload, factors: Mapping[str, Level], store: WeightsStore) -> tuple[torch.nn.Module, list[CurvePoint]]:

@@ -166,7 +166,7 @@ def _is_tied(other: Factor, factor: Factor, estimand: Estimand, indicator: Indic
     levels = (estimand.contrast.from_, estimand.contrast.to)
     if other.applies_when is not None and other.applies_when.factor == factor.name:
         is_mixed = indicator is not None or estimand.dose_response
-        return is_mixed or any(not float(level) > other.applies_when.above for level in levels)
+        return is_mixed or not all(other.applies_when.holds(level) for level in levels)
     return factor.applies_when is not None and factor.applies_when.factor == other.name and factor.otherwise in levels
 
 
@@ -208,8 +208,9 @@ def _comparisons(
         others: list[Level] = [other for other in factor.levels if label(other) not in (label(control), label(level))]
         found += [Comparison(control, other, (PRIMARY_METHOD,)) for other in others]
     for nested in averaged:
-        above = nested.applies_when.above if nested.applies_when is not None and nested.applies_when.factor == factor.name else None
-        if above is not None and nested.name != estimand.by and float(level) > above >= float(control):
+        condition = nested.applies_when
+        is_of_treatment = condition is not None and condition.factor == factor.name and nested.name != estimand.by
+        if condition is not None and is_of_treatment and condition.holds(level) and not condition.holds(control):
             found += [Comparison(control, level, (PRIMARY_METHOD,), only=(nested.name, value)) for value in nested.levels]
     return found
 

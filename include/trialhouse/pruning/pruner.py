@@ -1,106 +1,124 @@
-"""Pruning a network at a ratio: whole channels (the network shrinks) or single weights (a mask; it does not)."""
+"""Pruning a network by a ratio, or to a share of its arithmetic: whole channels (it shrinks) or single weights (a mask; it does not)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 from typing import TYPE_CHECKING
 
-from trialhouse.pruning.importance import STRUCTURED_METHODS, channel_importance
+from trialhouse.errors import PruningError
+from trialhouse.profiling.flops import count_flops
+from trialhouse.pruning.channels import remove_channels, score_channels
+from trialhouse.pruning.importance import load_importance
+from trialhouse.pruning.layers import layout_kept
+from trialhouse.pruning.masks import MASKS, mask_weights
+from trialhouse.pruning.selection import removed_share, select
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-METHODS = ("none", *STRUCTURED_METHODS, "l1_mask")
+    from trialhouse.workloads.protocol import Examples
+
+FLOPS_TOLERANCE = 0.05
+"""How far from the target the share of FLOPs may end: channels are whole, and in a narrow network each one is much of it."""
+BISECTIONS = 14
+"""Steps of the search for a ratio, to 1/16,384."""
 
 
-def prune(network: torch.nn.Module, method: str, ratio: float, example: torch.Tensor, seed: int) -> float:
-    """Prune a network in place, every layer but the last at the same ratio.
+def prune(network: torch.nn.Module, method: str, ratio: float, example: torch.Tensor, seed: int, train: Examples) -> float:
+    """Prune a network in place, every layer but the last.
+
+    Every layer keeps at least one channel or weight, also where the ratio would leave none.
 
     Parameters
     ----------
     network
         Left in evaluation mode; a forward pass in training mode would spoil its batch-norm statistics.
     method
-        One of `METHODS`. `l1_mask` zeroes single weights (torch.nn.utils.prune) and keeps them zero while training, until
-        `make_permanent`; the structured ones remove channels (Torch-Pruning).
+        `none`, a mask (see `masks`; weights are zeroed and stay zero while training, until `make_permanent`) or a
+        structured method (see `importance`; channels are removed).
     ratio
-        Share of channels or weights to remove, in [0, 1).
+        Share of channels or weights to remove, in [0, 1); of each layer or, for a global method, of all together.
+        Channels that depend on each other count once.
     example
         One input (1, channels, height, width), from which dependencies between layers are traced.
     seed
-        For `random_structured`.
+        Of random methods, and of the choice of training examples for gradients.
+    train
+        Training data, for methods that need gradients.
 
     Returns
     -------
     float
         The ratio that was realised: channels and weights are whole numbers.
+
+    Raises
+    ------
+    PruningError
+        If there is no such method or it finds nothing to rank.
     """
     network.eval()
     if method == "none" or ratio == 0:
         return 0.0
-    with _layout_kept(network):
-        return _mask(network, ratio) if method == "l1_mask" else _remove_channels(network, method, ratio, example, seed)
+    if method in MASKS:
+        with layout_kept(network):
+            return mask_weights(network, method, ratio, seed)
+    scores = score_channels(network, method, example, seed, train)
+    kept = select(scores, ratio, is_global=load_importance(method).is_global)
+    remove_channels(network, example, kept)
+    return removed_share(kept)
 
 
-def make_permanent(network: torch.nn.Module) -> None:
-    """Turn masks into plain zeros, so that the network is stored and served as any other."""
-    from torch.nn.utils import prune as masks
+def prune_to_flops(network: torch.nn.Module, method: str, target: float, example: torch.Tensor, seed: int, train: Examples) -> float:
+    """Prune a network in place by the ratio that leaves a share of its FLOPs.
 
-    for layer in _layers(network):
-        if hasattr(layer, "weight_mask"):
-            masks.remove(layer, "weight")  # type: ignore[no-untyped-call]
+    What stays at one ratio stays at every smaller one, so FLOPs fall with the ratio in steps; bisection finds the step
+    that passes the target, and the nearer side of it is taken.
 
+    Parameters
+    ----------
+    target
+        Share of the unpruned network's FLOPs to keep, in (0, 1].
+    network, method, example, seed, train
+        As for `prune`; the method must remove channels.
 
-@contextmanager
-def _layout_kept(network: torch.nn.Module) -> Iterator[None]:
-    """Both libraries leave weights in the default layout; in another one than before, the network would be slower and round differently."""
-    import torch
+    Returns
+    -------
+    float
+        The ratio that was realised.
 
-    layers = [layer for layer in _layers(network) if layer.weight.dim() == 4]
-    channels_last = [layer for layer in layers if layer.weight.is_contiguous(memory_format=torch.channels_last)]
-    yield
-    for layer in channels_last:
-        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    Raises
+    ------
+    PruningError
+        If the nearest share is further from the target than `FLOPS_TOLERANCE`, or as for `prune`.
+    """
+    network.eval()
+    if target == 1:
+        return 0.0
+    is_global = load_importance(method).is_global
+    scores = score_channels(network, method, example, seed, train)
+    whole = count_flops(network, example)
+    known: dict[tuple[int, ...], float] = {}
 
+    def share_left(ratio: float) -> float:
+        kept = select(scores, ratio, is_global=is_global)
+        widths = tuple(int(stays.sum()) for stays in kept.values())
+        if widths not in known:
+            smaller = copy.deepcopy(network)
+            remove_channels(smaller, example, kept)
+            known[widths] = count_flops(smaller, example) / whole
+        return known[widths]
 
-def _mask(network: torch.nn.Module, ratio: float) -> float:
-    from torch.nn.utils import prune as masks
-
-    zeros, weights = 0, 0
-    for layer in _layers(network)[:-1]:
-        layer.weight.data = layer.weight.data.contiguous()  # the only layout in which masks can be made
-        masks.l1_unstructured(layer, "weight", amount=ratio)  # type: ignore[no-untyped-call]
-        zeros += layer.weight.numel() - int(layer.weight_mask.count_nonzero())  # type: ignore[operator]
-        weights += layer.weight.numel()
-    return zeros / weights
-
-
-def _remove_channels(network: torch.nn.Module, method: str, ratio: float, example: torch.Tensor, seed: int) -> float:
-    import torch
-    import torch_pruning
-
-    before = _channels(network)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch_pruning.pruner.BasePruner(
-            network,
-            example,
-            importance=channel_importance(method),
-            pruning_ratio=ratio - 1e-9,  # it rounds the channels to keep down: 0.1 x 80 would leave 7
-            ignored_layers=[_layers(network)[-1]],
-        ).step()
-    return 1 - _channels(network) / before
-
-
-def _layers(network: torch.nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    """Layers with weights to prune, in the order of the network; the last one gives the class scores."""
-    from torch import nn
-
-    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-
-
-def _channels(network: torch.nn.Module) -> int:
-    """Output channels of all layers but the last."""
-    return sum(int(layer.weight.shape[0]) for layer in _layers(network)[:-1])
+    low, high = 0.0, 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if share_left(middle) > target:
+            low = middle
+        else:
+            high = middle
+    ratio = min(low, high, key=lambda end: abs(share_left(end) - target))
+    if abs(share_left(ratio) - target) > FLOPS_TOLERANCE:
+        expected = f"{method} must come within {FLOPS_TOLERANCE} of target_flops {target:g}"
+        raise PruningError(expected, f"{share_left(ratio):.3f} at the nearest", "choose another target or a wider network")
+    kept = select(scores, ratio, is_global=is_global)
+    remove_channels(network, example, kept)
+    return removed_share(kept)

@@ -280,7 +280,7 @@ def _meaningful(study: Study, cell: Cell) -> Cell:
     result = dict(cell)
     for factor in study.factors:
         condition = factor.applies_when
-        if condition is not None and not float(cell[condition.factor]) > condition.above:
+        if condition is not None and not condition.holds(cell[condition.factor]):
             assert factor.otherwise is not None
             result[factor.name] = factor.otherwise
     return result

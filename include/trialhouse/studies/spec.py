@@ -40,8 +40,20 @@ class AppliesWhen(_Spec):
 
     factor: Name
     """The factor that decides."""
-    above: float
+    above: float | None = None
     """This factor applies where the deciding one is greater than this."""
+    below: float | None = None
+    """This factor applies where the deciding one is less than this."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AppliesWhen:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"exactly one of above and below must be set; fix applies_when of {self.factor!r}")
+        return self
+
+    def holds(self, level: Level) -> bool:
+        """Whether the deciding factor's level meets the condition."""
+        return float(level) > self.above if self.above is not None else float(level) < float(self.below or 0)
 
 
 class Factor(_Spec):
@@ -301,7 +313,7 @@ class Study(_Spec):
                 if other not in names or self.factor(other).assignment != "crossed":
                     raise ValueError(f"factor {factor.name!r} must refer to a crossed factor, got {other!r}; {where}")
             if factor.applies_when and self.factor(factor.applies_when.factor).kind == "categorical":
-                raise ValueError(f"applies_when.above needs a number, got categorical {factor.applies_when.factor!r}; {where}")
+                raise ValueError(f"applies_when needs a factor of numbers, got categorical {factor.applies_when.factor!r}; {where}")
             if self.design.kind == "fractional_factorial" and factor.assignment == "crossed" and len(factor.levels) != 2:
                 raise ValueError(f"a fractional factorial needs two levels per crossed factor, got {len(factor.levels)}; {where}")
         crossed = [factor for factor in self.factors if factor.assignment == "crossed"]

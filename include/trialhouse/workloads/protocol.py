@@ -19,7 +19,7 @@ Split = Literal["train", "test"]
 
 OUTCOMES = frozenset(
     {"accuracy", "weights_accuracy", "accuracy_as_served", "accuracy_before_finetuning", "loss", "loss_before_finetuning"}
-    | {"parameters", "nonzero_parameters", "flops", "macs"}
+    | {"parameters", "nonzero_parameters", "flops", "flops_share", "macs"}
     | {"latency_ms", "latency_p95_ms", "latency_p99_ms", "load_ms", "warmup_ms"}
     | {"throughput_images_per_s", "loading_ms"}
     | {"peak_memory_bytes", "memory_utilisation", "is_oom", "is_diverged"}

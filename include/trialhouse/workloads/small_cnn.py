@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "small_cnn"
-VERSION = "1"
+VERSION = "2"
 """Raised whenever the same settings would give another network, other data or another training."""
 
 NETWORK_FACTORS = ("seed",)

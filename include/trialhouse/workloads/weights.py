@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WorkloadError
 from trialhouse.studies.spec import Level
+from trialhouse.workloads.layout import is_channels_last
 from trialhouse.workloads.protocol import Workload
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def take_shapes(network: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> 
             raise WorkloadError("pruned layers must be convolutional, linear or batch norm", type(module).__name__, "extend take_shapes")
         for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             shape = state[f"{prefix}.{name}"].shape
-            is_channels_last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-            empty = torch.empty(shape, memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
+            layout = torch.channels_last if is_channels_last(tensor) else torch.contiguous_format
+            empty = torch.empty(shape, memory_format=layout)
             if name in module._parameters:
                 module.register_parameter(name, nn.Parameter(empty))
             else:
