@@ -12,6 +12,7 @@ from trialhouse.__main__ import app
 from trialhouse.errors import SpecError
 from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.studies.catalogue import parse_study
+from trialhouse.workloads.factors import PRUNING_FACTORS, RECOVERIES, pruning_methods
 
 README = (PROJECT_DIR / "README.md").read_text()
 CONTRIBUTING = (PROJECT_DIR / "CONTRIBUTING.md").read_text()
@@ -54,3 +55,10 @@ def test_the_quoted_mistake_reads_as_quoted() -> None:
     with pytest.raises(SpecError) as error:
         parse_study(content, "pruning_digits.yaml")
     assert f"trialhouse: {error.value}" in README
+
+
+def test_every_pruning_factor_and_its_levels_are_documented() -> None:
+    rows = {row.split("`")[1]: set(re.findall(r"`([a-z0-9_]+)`", row)) for row in re.findall(r"^\| `.*$", README, flags=re.MULTILINE)}
+    assert set(PRUNING_FACTORS) <= set(rows)
+    assert rows["pruning_method"] == {"pruning_method", *pruning_methods()} - {"none"}
+    assert rows["recovery"] == {"recovery", *RECOVERIES}

@@ -57,7 +57,7 @@ from marts.dim_studies as studies
 {% set measures = [
     'is_oom', 'is_diverged', 'accuracy', 'weights_accuracy', 'accuracy_as_served', 'accuracy_before_finetuning', 'loss', 'latency_ms',
     'latency_p95_ms', 'latency_p99_ms', 'latency_samples', 'peak_memory_bytes', 'memory_utilisation', 'load_ms', 'throughput_images_per_s',
-    'loading_ms', 'parameters', 'nonzero_parameters', 'flops',
+    'loading_ms', 'parameters', 'nonzero_parameters', 'flops', 'flops_share', 'realised_pruning_ratio',
     'attempts', 'slot_order'
 ] %}
 {% set factors = {} %}

@@ -153,7 +153,7 @@ def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recip
         return _fit(network, train, test, recipe, phase, seed)
 
 
-def _fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: Phase, seed: int) -> list[CurvePoint]:
+def _fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: str, seed: int) -> list[CurvePoint]:
     import torch
     from torch.nn import functional
 

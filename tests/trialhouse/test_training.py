@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from trialhouse import training
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.designs import Trial
+from trialhouse.studies.spec import Study
 from trialhouse.training import make_weights_for, pretrained_id
 from trialhouse.workloads.registry import load_workload, make_workload
 from trialhouse.workloads.weights import WeightsStore
@@ -160,6 +162,113 @@ def test_a_pretrained_network_is_made_once_for_all_its_weights(home: Settings, m
     workload = load_workload(study)
     assert WeightsStore(home.weights_dir).has(pretrained_id(workload, {"seed": 0}))
     assert pretrained_id(workload, {"seed": 0}) != pretrained_id(workload, {"seed": 1})
+
+
+def controls(**fields: Any) -> Study:
+    """Every way of recovery of one pruned shape, random so that chance would show, beside the unpruned network."""
+    content = tiny_study(methods=("random_structured", "random_mask")).content
+    recovery = {
+        "name": "recovery",
+        "kind": "categorical",
+        "levels": ["finetune", "from_scratch", "recalibrate_batch_norm", "none"],
+        "applies_when": {"factor": "pruning_ratio", "above": 0},
+        "otherwise": "finetune",
+    }
+    return parse_study({**content, "factors": [*content["factors"], recovery], **fields}, "tiny")
+
+
+def test_controls_share_the_pruned_shape_and_differ_in_the_weights_alone(home: Settings) -> None:
+    study = controls()
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 9}
+    store, workload = WeightsStore(home.weights_dir), load_workload(study)
+    for method, kept in (("random_structured", (32, 8)), ("random_mask", (80, 20))):
+        ids = {trial.factors["recovery"]: trial.weights_id for trial in trials if trial.factors["pruning_method"] == method}
+        networks = {recovery: store.load(weights_id, workload, {}) for recovery, weights_id in ids.items()}
+        measured = {recovery: outcomes(home, weights_id) for recovery, weights_id in ids.items()}
+        assert {(network.wide.out_channels, network.narrow.out_channels) for network in networks.values()} == {kept}
+        pruned = networks["none"].narrow.weight
+        assert torch.equal(networks["recalibrate_batch_norm"].narrow.weight, pruned)
+        assert not torch.equal(networks["recalibrate_batch_norm"].narrow_norm.running_mean, networks["none"].narrow_norm.running_mean)
+        for trained in ("finetune", "from_scratch"):
+            same = networks[trained].narrow.weight == pruned
+            assert torch.equal(same, pruned == 0)  # the mask, if any, is the same
+        assert len({outcome["accuracy_before_finetuning"] for outcome in measured.values()}) == 1
+        assert measured["none"]["accuracy"] == measured["none"]["accuracy_before_finetuning"]
+        assert measured["finetune"]["accuracy"] > measured["none"]["accuracy"]  # type: ignore[operator]
+        assert len({outcome["flops"] for outcome in measured.values()}) == 1
+        epochs = {
+            recovery: [
+                (row["phase"], row["step"])
+                for row in rows(home, "curves", weights_id)
+                if row["metric"] == "loss" and row["split"] == "test"
+            ]
+            for recovery, weights_id in ids.items()
+        }
+        pretraining = [("pretraining", 1), ("pretraining", 2)]
+        assert epochs["none"] == epochs["recalibrate_batch_norm"] == pretraining
+        assert epochs["finetune"] == [*pretraining, ("finetuning", 1)]
+        assert epochs["from_scratch"] == [*pretraining, *(("from_scratch", epoch) for epoch in (1, 2, 3))]
+        realised = {row["realised"] for row in rows(home, "realised") if row["factor"] == "recovery"}
+        assert realised == {"finetune", "from_scratch", "recalibrate_batch_norm", "none"}
+
+
+def test_methods_at_the_same_flops(home: Settings) -> None:
+    content = tiny_study().content
+    factors = [
+        content["factors"][0],
+        {"name": "target_flops", "kind": "continuous", "levels": [0.4, 1]},
+        {
+            "name": "pruning_method",
+            "kind": "categorical",
+            "levels": ["l1_structured", "lamp"],
+            "applies_when": {"factor": "target_flops", "below": 1},
+            "otherwise": "none",
+        },
+    ]
+    estimand = {"name": "effect", "treatment": "target_flops", "contrast": {"from": 1, "to": 0.4}, "outcome": "accuracy"}
+    study = parse_study({**content, "factors": factors, "estimands": [estimand]}, "tiny")
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 3}
+    realised = {
+        (row["unit_id"], row["factor"]): row["realised_value"] if row["realised_value"] is not None else row["realised"]
+        for row in rows(home, "realised")
+    }
+    ratios = {}
+    for trial in trials:
+        share = outcomes(home, trial.weights_id)["flops_share"]
+        assert realised[trial.weights_id, "target_flops"] == share
+        assert share == pytest.approx(trial.factors["target_flops"], abs=0.05)
+        assert realised[trial.weights_id, "pruning_method"] == trial.factors["pruning_method"]
+        ratios[trial.factors["pruning_method"]] = realised[trial.weights_id, "pruning_ratio"]
+    assert ratios["none"] == 0
+    assert 0 < ratios["l1_structured"] != ratios["lamp"] > 0
+
+
+def test_a_target_out_of_reach_is_a_row_and_stops_no_other(home: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    content = tiny_study({"width": 4}).content
+    target = {"name": "target_flops", "kind": "continuous", "levels": [0.01, 1]}
+    estimand = {"name": "effect", "treatment": "target_flops", "contrast": {"from": 1, "to": 0.01}, "outcome": "accuracy"}
+    study = parse_study({**content, "factors": [content["factors"][0], target], "estimands": [estimand]}, "tiny")
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 1, "crashed": 1}
+    crashed = next(trial.weights_id for trial in trials if trial.factors["target_flops"] == 0.01)
+    reason = rows(home, "attempts", crashed)[0]["failure_reason"]
+    assert re.fullmatch(
+        r"l1_structured must come within 0.05 of target_flops 0.01, got 0\.\d{3} at the nearest; choose another target or a wider network",
+        reason,
+    )
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_a_ratio_that_would_leave_no_channel_leaves_one_and_says_so(home: Settings) -> None:
+    study = tiny_study(ratios=(0, 0.999), methods=("l1_structured",))
+    trials = trials_of(study)
+    assert make_weights_for(study, trials) == {"ok": 2}
+    pruned = by_cell(trials)[0.999, "l1_structured"]
+    assert outcomes(home, pruned)["parameters"] == 9 + 2 + 9 + 2 + 40 + 10
+    realised = {row["factor"]: row["realised_value"] for row in rows(home, "realised", pruned)}
+    assert realised["pruning_ratio"] == pytest.approx(0.98)
 
 
 def test_threads_are_put_back(home: Settings) -> None:

@@ -3,7 +3,9 @@ with shared_factors as (
         study_id,
         trial_id,
         max(assigned_value) filter (where factor = 'pruning_ratio') as pruning_ratio,
+        max(assigned_value) filter (where factor = 'target_flops') as target_flops,
         max(assigned) filter (where factor = 'pruning_method') as pruning_method,
+        max(assigned) filter (where factor = 'recovery') as recovery,
         max(assigned_value) filter (where factor = 'batch_size') as batch_size,
         max(assigned_value) filter (where factor = 'seed') as seed
     from {{ ref('stg_treatments') }}
@@ -46,8 +48,12 @@ select
     weights.parameters::bigint as parameters,
     weights.nonzero_parameters::bigint as nonzero_parameters,
     weights.flops::bigint as flops,
+    weights.flops_share,
     shared_factors.pruning_ratio,
+    shared_factors.target_flops,
+    realised.realised_value as realised_pruning_ratio,
     shared_factors.pruning_method,
+    shared_factors.recovery,
     shared_factors.batch_size::bigint as batch_size,
     shared_factors.seed::bigint as seed,
     trials.host,
@@ -64,5 +70,7 @@ left join {{ ref('int_measurements') }} as weights
     on trials.weights_id = weights.unit_id and weights.unit_kind = 'weights'
 left join {{ ref('int_measurements') }} as measured
     on trials.trial_id = measured.unit_id and measured.unit_kind = 'trial'
+left join {{ ref('stg_realised') }} as realised
+    on trials.weights_id = realised.unit_id and realised.unit_kind = 'weights' and realised.factor = 'pruning_ratio'
 left join {{ ref('int_sample_summaries') }} as latency
     on trials.trial_id = latency.unit_id and latency.unit_kind = 'trial' and latency.metric = 'latency_ms'

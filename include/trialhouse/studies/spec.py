@@ -360,6 +360,10 @@ class Study(_Spec):
             elif estimand.treatment in treatments:
                 factor = treatments[estimand.treatment]
                 allowed = factor.levels + ((factor.otherwise,) if factor.otherwise is not None else ())
+                compared = allowed if estimand.dose_response else (estimand.contrast.from_, estimand.contrast.to)
+                if factor.otherwise in factor.levels and factor.otherwise in compared:
+                    expected = f"contrast must not name a level that also stands for 'does not apply', got {factor.otherwise!r}"
+                    raise ValueError(f"{expected}: its trials are not comparable; set no applies_when on {factor.name!r} or {where}")
             else:
                 known = sorted({*treatments, *indicators})
                 raise ValueError(f"treatment must be one of the factors and indicators {known}, got {estimand.treatment!r}; {where}")

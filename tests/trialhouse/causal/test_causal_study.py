@@ -262,6 +262,29 @@ def test_a_method_is_compared_with_the_control_that_all_methods_share(trials: pd
     assert all(row["trials"] == 54 + 18 for row in rows(by_method, is_primary=True))
 
 
+def test_a_condition_from_above_works_as_one_from_below(trials: pd.DataFrame) -> None:
+    factors = one().content["factors"]
+    factors[1] = {**factors[1], "name": "kept_share", "levels": [1, 0.7, 0.4, 0.1], "minimum": 0, "maximum": 1.1}
+    factors[2] = {**factors[2], "applies_when": {"factor": "kept_share", "below": 1}}
+    factors[3] = {**factors[3], "balanced_within": ["kept_share"]}
+    asked = estimand(treatment="kept_share", contrast={"from": 1, "to": 0.4})
+    mirrored = changed(factors=factors, estimands=[asked], indicators=[], refuters=["left_out_columns"])
+    graph = {name: text.replace("pruning_ratio", "kept_share") for name, text in graphs().items()}
+    frame = trials.assign(kept_share=(1 - trials["pruning_ratio"]).round(6)).drop(columns="pruning_ratio")
+    columns = ("method", "subgroup", "subgroup_column", "trials", "estimate", "ci_low", "ci_high")
+    ours, theirs = (
+        [tuple(row[name] for name in columns) for row in found.estimates if row["method"] != "double_ml"]
+        for found in (
+            estimate_study(mirrored, frame, graph, study_id=STUDY_ID),
+            estimate_study(one(), trials, graphs(), study_id=STUDY_ID),
+        )
+    )
+    assert len(ours) == 3 * (2 + 3)  # naive and adjusted, and each method alone
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine[:4] == other[:4]
+        assert mine[4:] == pytest.approx(other[4:])
+
+
 def test_two_blocks_cannot_be_told_from_their_chance(trials: pd.DataFrame) -> None:
     found = estimate_study(one(treatment="seed", contrast={"from": 0, "to": 1}), trials, graphs(), study_id=STUDY_ID)
     assert {row["verdict"] for row in found.estimates} == {"withheld"}

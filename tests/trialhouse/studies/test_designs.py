@@ -167,3 +167,12 @@ def test_an_unknown_class_is_named(content: dict[str, Any]) -> None:
     content["hardware_classes"] = ["mainframe"]
     with pytest.raises(SpecError, match="hardware_classes must be among"):
         trials_of(content)
+
+
+def test_a_factor_applies_below_a_level_too(content: dict[str, Any]) -> None:
+    content["factors"][1]["levels"] = [0, 0.3, 0.6, 0.9]
+    content["factors"][2]["applies_when"] = {"factor": "pruning_ratio", "below": 0.6}
+    _, trials = trials_of(content)
+    applied = {trial.factors["pruning_ratio"] for trial in trials if trial.factors["pruning_method"] != "none"}
+    assert applied == {0, 0.3}
+    assert {trial.factors["pruning_ratio"] for trial in trials} == {0, 0.3, 0.6, 0.9}

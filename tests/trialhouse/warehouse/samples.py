@@ -79,6 +79,7 @@ def land_trials(
             "parameters": round(50_000 * kept),
             "nonzero_parameters": round(50_000 * (1 - ratio)),
             "flops": round(2e6 * kept),
+            "flops_share": kept,
             "macs": round(1e6 * kept),
         }
         accuracies[weights_id] = float(values["accuracy"])
