@@ -24,12 +24,13 @@ def study_with(**changes: Any) -> Study:
 
 
 def only_ratios(*levels: float) -> Study:
-    """The shipped study at some pruning ratios, without limits."""
+    """The shipped study at some pruning ratios, without limits and sentinels."""
     factors = [
         {**factor, "levels": levels} if factor["name"] == "pruning_ratio" else factor for factor in shipped_study().content["factors"]
     ]
     return study_with(
         factors=factors,
+        design={**shipped_study().content["design"], "sentinels": None},
         limits=[],
         indicators=[],
         estimands=[{**shipped_study().content["estimands"][0], "treatment": "batch_size", "contrast": {"from": 64, "to": 512}}],
