@@ -38,6 +38,8 @@ def test_what_is_registered_is_read_back_as_it_was(home: Settings) -> None:
     assert again.study == first.study
     assert again.trials == first.trials
     assert [trial.factors for trial in again.trials] == [trial.factors for trial in first.trials]
+    assert [trial.labels for trial in again.trials] == [trial.labels for trial in first.trials]
+    assert sum(trial.is_sentinel for trial in again.trials) == 21
     assert again.graphs == first.graphs
 
 
