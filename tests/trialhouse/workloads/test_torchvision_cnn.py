@@ -18,6 +18,7 @@ from trialhouse.studies.catalogue import load_study
 from trialhouse.studies.spec import Factor
 from trialhouse.training import fit
 from trialhouse.workloads import torchvision_networks
+from trialhouse.workloads.factors import PRUNING_FACTORS
 from trialhouse.workloads.protocol import Examples, Recipe
 from trialhouse.workloads.registry import load_workload, make_workload
 from trialhouse.workloads.torchvision_ops import import_torchvision
@@ -40,7 +41,7 @@ def models(*levels: str) -> Factor:
 def test_the_shipped_study_gets_its_workload_and_the_network_is_a_factor(home: Settings) -> None:
     identity = load_workload(load_study("pruning_vgg16_googlenet", home)).identity()
     assert identity.network_factors == ("seed", "model")
-    assert identity.weights_factors == ("seed", "model", "pruning_ratio", "pruning_method")
+    assert identity.weights_factors == ("seed", "model", *PRUNING_FACTORS)
     assert identity.settings["width"] == 0.125
 
 
