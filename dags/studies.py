@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param, TaskGroup
 from operators.estimation import EstimateEffectsOperator
 from operators.expectations import ValidateStudyOperator
 from operators.profiling import ProfileTrialsOperator
-from operators.registration import RegisterStudyOperator
+from operators.registration import ImportTableOperator, RegisterStudyOperator
 from operators.reporting import WriteReportOperator
 from operators.studies import ReadStudyOperator
 from operators.training import MakeWeightsOperator
@@ -59,20 +59,48 @@ def study_dag(study: Study) -> DAG:
                 ProfileTrialsOperator.partial(
                     task_id=name, hardware_class=name, chunks=chunks, pool="profiling", queue=name, **common
                 ).expand(chunk=list(range(chunks)))
-        validate = ValidateStudyOperator(task_id="validate", study_id=STUDY_ID)
-        estimate = EstimateEffectsOperator(task_id="estimate", study_id=STUDY_ID)
-        report = WriteReportOperator(task_id="report", study_id=STUDY_ID)
-        done = EmptyOperator(task_id="done")  # fails with any of its three, so that a failed gate fails the run
-
         record = refresh_warehouse("record")
         trials = refresh_warehouse("trials")
-        results = refresh_warehouse("results", select="tag:results", trigger_rule="all_done_min_one_success")  # a failed gate too
         register >> weights >> profile
         register >> record >> profile  # nothing of this study runs beside a latency measurement
-        profile >> trials >> validate >> estimate
-        [trials, validate, estimate] >> results >> report
-        [validate, estimate, report] >> done
+        profile >> trials
+        answer(trials)
     return dag
+
+
+def recorded_dag(study: Study) -> DAG:
+    """Wire a study whose trials were run elsewhere: nothing to train or measure, then the same way to the answer."""
+    described = "Path of the table, on the machine that runs this task. Empty: as `trialhouse import` left it."
+    with DAG(
+        dag_id=study.name,
+        description=study.title,
+        doc_md=study_page(study),
+        schedule=study.schedule,
+        start_date=START,
+        catchup=False,
+        max_active_runs=1,
+        default_args=BESIDE_SCHEDULER,
+        tags=["study", study.workload.name],
+        render_template_as_native_obj=True,
+        params={"table": Param(None, type=["null", "string"], title="Table", description=described)},
+    ) as dag:
+        register = ImportTableOperator(task_id="register", study_name=study.name, table="{{ params.table }}")
+        trials = refresh_warehouse("trials")
+        register >> trials
+        answer(trials)
+    return dag
+
+
+def answer(trials: TaskGroup) -> None:
+    """From a warehouse that has a study's trials to its report."""
+    validate = ValidateStudyOperator(task_id="validate", study_id=STUDY_ID)
+    estimate = EstimateEffectsOperator(task_id="estimate", study_id=STUDY_ID)
+    report = WriteReportOperator(task_id="report", study_id=STUDY_ID)
+    done = EmptyOperator(task_id="done")  # fails with any of its three, so that a failed gate fails the run
+    results = refresh_warehouse("results", select="tag:results", trigger_rule="all_done_min_one_success")  # a failed gate too
+    trials >> validate >> estimate
+    [trials, validate, estimate] >> results >> report
+    [validate, estimate, report] >> done
 
 
 def form(study: Study) -> dict[str, Param]:
@@ -109,6 +137,7 @@ def broken_dag(name: str, reason: str) -> DAG:
 
 for study_name in study_files():
     try:
-        study_dag(load_study(study_name))
+        found = load_study(study_name)
+        study_dag(found) if found.recorded is None else recorded_dag(found)
     except TrialhouseError as error:
         broken_dag(study_name, str(error))

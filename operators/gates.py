@@ -2,6 +2,7 @@
 
 `expectations/<table>.json` holds the suite of each validated table: expectations with a severity (`critical` stops the
 study's estimation, `warning` is told) and a sentence. Parameters such as `max_missing_share` come from the study's gates.
+Those that are `is_of_assignment` are left out of an observational study: nobody promised that its arms are alike.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def validate_table(table: str, suite: Mapping[str, Any], data: StudyData) -> lis
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("published").add_dataframe_asset(table)
     batch = asset.add_batch_definition_whole_dataframe("study").get_batch({"dataframe": data.frames[table].reset_index(drop=True)})
-    numbered = [{**item, "meta": {**item["meta"], "place": place}} for place, item in enumerate(suite["expectations"])]
+    applicable = [item for item in suite["expectations"] if data.is_assigned or not item["meta"].get("is_of_assignment")]
+    numbered = [{**item, "meta": {**item["meta"], "place": place}} for place, item in enumerate(applicable)]
     result = batch.validate(
         gx.ExpectationSuite(name=suite["name"], expectations=numbered),
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": KEYS[table], "partial_unexpected_count": 3},

@@ -32,7 +32,7 @@ def test_ci_runs_what_contributors_are_told_to_run() -> None:
 
 
 def test_every_command_that_is_named_exists() -> None:
-    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     named = set(re.findall(r"(?:^|`|bin/)trialhouse ([a-z]+)\b", BOTH, flags=re.MULTILINE))
     assert named
     assert named <= known

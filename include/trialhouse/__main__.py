@@ -92,6 +92,26 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command(name="import")
+def import_(
+    study: StudyName,
+    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial, read as the study's 'recorded' says.")],
+    as_json: AsJson = False,
+) -> None:
+    """Land trials that were run elsewhere; `run` then takes them to the answer."""
+    from trialhouse.registration import import_table
+
+    registration, records = import_table(study, table)
+    trials, name = registration.trials, registration.study.name
+    if as_json:
+        found = {"study_id": registration.study_id, "trials": len(trials), "left_out": records.left_out, "is_new": registration.is_new}
+        _print_json(found)
+        return
+    told = "landed" if registration.is_new else "had landed before"
+    typer.echo(f"{registration.study_id}: {len(trials)} trials {told}; {records.left_out} rows of {table.name} are none of this study")
+    typer.echo(f"next: trialhouse run {name}")
+
+
 @app.command()
 def up() -> None:
     """Start Airflow on loopback and stay until Ctrl-C."""

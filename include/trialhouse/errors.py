@@ -63,3 +63,7 @@ class EstimationError(TrialhouseError):
 
 class ServiceError(TrialhouseError):
     """The local Airflow could not be started, reached or stopped."""
+
+
+class TableError(TrialhouseError):
+    """A table that cannot be read, or whose rows are not what a study says of them."""

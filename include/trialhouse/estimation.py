@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from trialhouse import __version__
 from trialhouse.configurations import configurations, data_id
-from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
+from trialhouse.tables import read_table
 from trialhouse.warehouse.read import current_study_id, study_frame
 
 if TYPE_CHECKING:
@@ -63,22 +63,12 @@ def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, 
 
     Raises
     ------
-    EstimationError
+    TrialhouseError
         If a file cannot be read or lacks a column.
     """
-    import duckdb
-
     from trialhouse.causal import estimate_table
 
-    readers = {".csv": "read_csv(?)", ".parquet": "read_parquet(?)"}
-    if table.suffix not in readers:
-        raise EstimationError("table must be a .csv or .parquet file", repr(table.name), "convert it")
-    try:
-        with duckdb.connect(":memory:") as connection:
-            frame = connection.execute(f"SELECT * FROM {readers[table.suffix]}", [str(table)]).df()
-    except duckdb.Error as error:
-        raise EstimationError(f"{table} must be readable", str(error).splitlines()[0], "check the file") from error
-    return _as_json(estimate_table(frame, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster))
+    return _as_json(estimate_table(read_table(table), treatment=treatment, outcome=outcome, graph=graph, cluster=cluster))
 
 
 def _results(registration: Registration, frame: pd.DataFrame, settings: Settings) -> Results:
@@ -89,6 +79,8 @@ def _results(registration: Registration, frame: pd.DataFrame, settings: Settings
 
 
 def _land_configurations(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:
+    if registration.study.recorded is not None:
+        return  # a choice between configurations rests on the accuracy of their weights, which a table does not tell
     key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": __version__}
     unit_id = content_id("configurations", key)
     rows = configurations(registration.study, frame)

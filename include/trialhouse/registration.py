@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from trialhouse import __version__
@@ -17,9 +18,11 @@ from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
 from trialhouse.hardware.limits import require_memory
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
+from trialhouse.records import Records, land_records, read_records
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import graph_file, load_study, parse_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
+from trialhouse.studies.recorded import DERIVED
 from trialhouse.studies.spec import Factor, Level, Study
 from trialhouse.workloads.protocol import OUTCOMES
 from trialhouse.workloads.registry import load_workload
@@ -59,21 +62,31 @@ def plan(study: Study, settings: Settings | None = None) -> Registration:
         If the workload, a hardware class, a graph or a level cannot be used.
     """
     settings = settings or get_settings()
+    if study.recorded is not None:
+        return _imported(study, settings)
     workload = load_workload(study).identity()
     hardware = _hardware(study, settings)
-    graphs = {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in _graph_names(study)}
+    graphs = _graphs(study, settings)
     _check_questions(study, graphs)
-    study_id = content_id(
-        "study",
-        {
-            "spec": study.content,
-            "workload": _plain(workload),
-            "hardware": {name: item.hardware_id for name, item in hardware.items()},
-            "graphs": graphs,
-        },
-    )
-    trials = assign(study, workload, {name: item.hardware_id for name, item in hardware.items()})
-    return Registration(study_id, study, trials, graphs)
+    hardware_ids = {name: item.hardware_id for name, item in hardware.items()}
+    study_id = content_id("study", {"spec": study.content, "workload": _plain(workload), "hardware": hardware_ids, "graphs": graphs})
+    return Registration(study_id, study, assign(study, workload, hardware_ids), graphs)
+
+
+def plan_import(study: Study, table: Path, settings: Settings | None = None) -> tuple[Registration, Records]:
+    """Resolve a recorded study and its table to id and trials without landing anything.
+
+    Raises
+    ------
+    TrialhouseError
+        If a graph, the table or a row of it cannot be used.
+    """
+    settings = settings or get_settings()
+    records = read_records(study, table, {name: item.hardware_id for name, item in _hardware(study, settings).items()})
+    graphs = _graphs(study, settings)
+    _check_questions(study, graphs)
+    study_id = content_id("study", {"spec": study.content, "records": records.records_id, "graphs": graphs})
+    return Registration(study_id, study, [record.trial for record in records.records], graphs), records
 
 
 def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Settings | None = None) -> Registration:
@@ -98,6 +111,36 @@ def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Se
     if landing.has("study_versions", planned.study_id):
         _make_current(planned, landing)
         return planned
+    return _land(planned, settings)
+
+
+def import_table(name: str, table: Path, settings: Settings | None = None) -> tuple[Registration, Records]:
+    """Land a recorded study: its spec and questions, and what its table says of its trials. What landed is not landed again.
+
+    Parameters
+    ----------
+    name
+        A study's name or the path of its YAML.
+    table
+        CSV or Parquet, one row per trial.
+
+    Raises
+    ------
+    TrialhouseError
+        If the study or the table cannot be used; nothing is landed then.
+    """
+    settings = settings or get_settings()
+    landing = LandingZone(settings.landing_dir)
+    planned, records = plan_import(load_study(name, settings), table, settings)
+    land_records(records, landing)
+    if landing.has("study_versions", planned.study_id):
+        _make_current(planned, landing)
+        return planned, records
+    return _land(planned, settings), records
+
+
+def _land(planned: Registration, settings: Settings) -> Registration:
+    landing, study = LandingZone(settings.landing_dir), planned.study
     hardware = _hardware(study, settings)
     tables = {
         "hardware_classes": [{"study_id": planned.study_id, **_hardware_row(item)} for item in hardware.values()],
@@ -171,7 +214,37 @@ def _make_current(planned: Registration, landing: LandingZone) -> None:
         landing.write("study_versions", [_version_row(planned)], unit_id=planned.study_id, sequence=times)
 
 
+def _imported(study: Study, settings: Settings) -> Registration:
+    """The newest import of this very spec and its graphs."""
+    import duckdb
+
+    graphs = json.dumps(_graphs(study, settings), sort_keys=True)
+    files = [str(path) for path in LandingZone(settings.landing_dir).files("study_versions")]
+    found = None
+    if files:
+        query = "SELECT arg_max(study_id, registered_at) FROM read_parquet($files) WHERE spec_id = $spec_id AND graph = $graphs"
+        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+            found = connection.execute(query, {"files": files, "spec_id": study.spec_id, "graphs": graphs}).fetchall()[0][0]
+    if found is None:
+        expected = f"the table of study {study.name!r}, as its YAML is now, must be imported into this home"
+        raise SpecError(expected, "no import of it", f"run `trialhouse import {study.name} --table FILE`")
+    return registered(str(found), settings)
+
+
 def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
+    if study.recorded is not None:
+        machines = study.recorded.hardware_class.classes
+        return {
+            name: HardwareClass(
+                name=name,
+                represents=machines[name].represents,
+                cpus=machines[name].cpus,
+                threads=machines[name].cpus,
+                memory_bytes=machines[name].memory_bytes,
+                is_emulated=False,
+            )
+            for name in study.hardware_classes
+        }
     known = load_hardware_classes(settings)
     unknown = [name for name in study.hardware_classes if name not in known]
     if unknown:
@@ -188,21 +261,27 @@ def _check_questions(study: Study, graphs: Mapping[str, str]) -> None:
 
     indicators = {indicator.name: indicator.column for indicator in study.indicators}
     factors = {factor.name for factor in study.factors if factor.assignment != "placebo"}
+    outcomes = OUTCOMES if study.recorded is None else DERIVED | set(study.recorded.outcomes)
     for indicator in study.indicators:
-        if indicator.column not in OUTCOMES | factors:
-            expected = f"column of indicator {indicator.name!r} must be one of {sorted(OUTCOMES | factors)}"
+        if indicator.column not in outcomes | factors:
+            expected = f"column of indicator {indicator.name!r} must be one of {sorted(outcomes | factors)}"
             raise SpecError(expected, repr(indicator.column), f"fix study {study.name!r}")
     for estimand in study.estimands:
         treatment, outcome = (indicators.get(name, name) for name in (estimand.treatment, estimand.outcome))
-        if outcome not in OUTCOMES:
-            expected = f"outcome of estimand {estimand.name!r} must be one of {sorted(OUTCOMES)} or an indicator of one"
+        if outcome not in outcomes:
+            expected = f"outcome of estimand {estimand.name!r} must be one of {sorted(outcomes)} or an indicator of one"
             raise SpecError(expected, repr(estimand.outcome), f"fix study {study.name!r}")
         name = estimand.graph or study.graph
-        read_graph(graphs[name], name).require(treatment, outcome)
+        graph = read_graph(graphs[name], name)
+        graph.require(treatment, outcome)
+        if graph.assignment == "randomised" and study.design.kind == "observational":
+            expected = f"{name} must not say that the treatment was randomised in an observational study"
+            raise SpecError(expected, "assignment 'randomised'", f"fix {name} or design.kind")
 
 
-def _graph_names(study: Study) -> list[str]:
-    return sorted({study.graph, *(estimand.graph for estimand in study.estimands if estimand.graph)})
+def _graphs(study: Study, settings: Settings) -> dict[str, str]:
+    names = sorted({study.graph, *(estimand.graph for estimand in study.estimands if estimand.graph)})
+    return {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in names}
 
 
 def _plain(workload: WorkloadIdentity) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     content = yaml.safe_load((PROJECT_DIR / "include/studies/pruning_digits.yaml").read_text())
     (studies / "weekly.yaml").write_text(yaml.safe_dump({**content, "name": "weekly", "schedule": "@weekly"}))
     (studies / "broken.yaml").write_text(yaml.safe_dump({**content, "name": "broken", "colour": "red"}))
+    recorded = PROJECT_DIR / "tests" / "authors" / "pruning_authors.yaml"
+    (studies / recorded.name).write_text(recorded.read_text())
     return dags_with(studies, home)
 
 
@@ -114,3 +116,17 @@ def test_a_failed_gate_stops_estimation_but_not_the_report(found: dict[str, Any]
     assert tasks["results.load"]["rule"] == "all_done_min_one_success"
     assert {"validate", "estimate", "report"} <= set(tasks["done"]["upstream"])
     assert tasks["done"]["rule"] == "all_success"
+
+
+def test_a_recorded_study_has_nothing_to_train_or_measure_and_takes_its_table(found: dict[str, Any]) -> None:
+    dag = found["dags"]["pruning_authors"]
+    assert set(dag["params"]) == {"table"}
+    assert dag["params"]["table"] is None, "it need not be there: the import may have landed before"
+    assert "broken" not in dag["tags"]
+    types = {name: task["type"] for name, task in dag["tasks"].items()}
+    assert types["register"] == "ImportTableOperator"
+    assert not {"MakeWeightsOperator", "ProfileTrialsOperator"} & set(types.values())
+    tail = [task for task in found["dags"]["pruning_digits"]["tasks"] if task.startswith(("trials", "results")) or task in types]
+    assert set(types) == set(tail), "from its trials on it goes the way of every study"
+    assert dag["tasks"]["trials.load"]["upstream"] == ["register"]
+    assert {"validate", "estimate", "report"} <= set(dag["tasks"]["done"]["upstream"])

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.ports import free_port
+from tests.trialhouse.test_records import GRAPH, SPEC, table
 from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.workloads.protocol import OUTCOMES
@@ -71,20 +72,26 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     (studies / "small.yaml").write_text(yaml.safe_dump(small))
     (studies / "gated.yaml").write_text(yaml.safe_dump({**small, "name": "gated", "gates": {"min_trials_per_arm": 1000}}))
     (studies / "pruning.dot").write_text((PROJECT_DIR / "include/studies/pruning.dot").read_text())
+    (studies / "elsewhere.yaml").write_text(yaml.safe_dump(SPEC))
+    (studies / "elsewhere.dot").write_text(GRAPH)
     settings = Settings(home=home, studies_dir=studies, airflow_port=free_port())
     with LocalAirflow(settings):
         yield settings
 
 
 def run(settings: Settings, study: str) -> subprocess.CompletedProcess[str]:
+    return command(settings, "run", study, "--json")
+
+
+def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "TRIALHOUSE_HOME": str(settings.home),
         "TRIALHOUSE_STUDIES_DIR": str(settings.studies_dir),
         "TRIALHOUSE_AIRFLOW_PORT": str(settings.airflow_port),
     }
-    command = [sys.executable, "-m", "trialhouse", "run", study, "--json"]
-    return subprocess.run(command, env=environment, cwd=settings.home, capture_output=True, text=True, check=False, timeout=300)
+    whole = [sys.executable, "-m", "trialhouse", *arguments]
+    return subprocess.run(whole, env=environment, cwd=settings.home, capture_output=True, text=True, check=False, timeout=300)
 
 
 def rows(settings: Settings, sql: str) -> list[Any]:
@@ -211,3 +218,22 @@ def test_a_failed_gate_stops_its_study_and_no_other(settings: Settings, gated: d
     assert {name for name, _ in failed} == {"gated"}
     assert rows(settings, "SELECT DISTINCT study_name FROM marts.fct_estimates") == [("small",)]
     assert "No effect was estimated" in Path(answer["report"]).read_text()
+
+
+def test_a_recorded_study_is_imported_and_then_goes_the_same_way(settings: Settings) -> None:
+    before = run(settings, "elsewhere")
+    assert before.returncode == 2
+    assert before.stderr.strip().endswith("run `trialhouse import elsewhere --table FILE`")
+    table().to_csv(settings.home / "runs.csv", index=False)
+    imported = command(settings, "import", "elsewhere", "--table", str(settings.home / "runs.csv"))
+    assert imported.returncode == 0, imported.stderr
+    assert "16 trials landed; 1 rows of runs.csv are none of this study" in imported.stdout
+    done = run(settings, "elsewhere")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["trials"] == {"total": 16, "ok": 14, "out_of_memory": 2}
+    found = {finding["headline"]["estimand"]: finding["headline"] for finding in answer["findings"]}
+    assert set(found) == {"width_on_accuracy", "class_on_accuracy"}
+    report = Path(answer["report"]).read_text()
+    assert "were run elsewhere and read from a table" in report
+    assert "None: the trials had been run before the questions were registered" in report

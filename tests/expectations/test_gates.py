@@ -72,6 +72,19 @@ def test_a_good_study_passes_every_expectation(house: House, data: StudyData) ->
         assert not any("{" in row["sentence"] for row in rows)
 
 
+def test_nobody_promised_that_the_arms_of_an_observational_study_are_alike(data: StudyData) -> None:
+    suite = SUITES["fct_design_checks"]
+    of_assignment = {item["meta"]["sentence"] for item in suite["expectations"] if item["meta"].get("is_of_assignment")}
+    assert len(of_assignment) == 1
+    checks = data.frames["fct_design_checks"].assign(unexplained_imbalance=9.0, balance=9.0)
+    unlike = replace(data, frames={**data.frames, "fct_design_checks": checks})
+    assigned = validate_table("fct_design_checks", suite, unlike)
+    observed = validate_table("fct_design_checks", suite, replace(unlike, is_assigned=False))
+    assert sum(not row["is_success"] and row["severity"] == "critical" for row in assigned) == 1
+    assert len(observed) == len(assigned) - 1
+    assert {row["severity"] for row in observed if not row["is_success"]} == {"warning"}, "the imbalance is told all the same"
+
+
 def test_results_land_once_whether_good_or_bad(house: House) -> None:
     good, bad = (validate_study(study.study_id, house.settings) for study in (house.good, house.bad))
     assert good.is_success

@@ -13,10 +13,12 @@ DOMAIN = PROJECT_DIR / "include" / "trialhouse"
 # A room may import itself and rooms of earlier floors.
 FLOORS = [
     {"errors", "identity", "raw_tables", "sealing"},
+    {"tables"},
     {"settings"},
     {"studies"},
     {"landing"},
     {"attempts"},
+    {"records"},
     {"hardware"},
     {"workloads"},
     {"causal", "configurations"},

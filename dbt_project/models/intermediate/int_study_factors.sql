@@ -40,10 +40,11 @@ left join treated_factors
 union all
 
 select
-    study_id,
+    specs.study_id,
     'hardware_class' as factor,
     'categorical' as kind,
     'crossed' as assignment,
     null as otherwise,
-    false as is_treatment
+    treated_factors.factor is not null as is_treatment
 from specs
+left join treated_factors on specs.study_id = treated_factors.study_id and treated_factors.factor = 'hardware_class'

@@ -42,5 +42,6 @@ select
     row_number() over (partition by study_name order by last_registered_at desc, study_id) = 1 as is_current,
     -- where the name's trials existed before its first registration, that one is the reference
     coalesce(estimands_registered_at > greatest(first_attempt_at, first_registered_at), false) as is_changed_after_first_trial,
-    coalesce(first_registered_at <= first_attempt_at, true) as is_registered_before_first_trial
+    -- recorded trials ran before anybody asked; their attempts are the import
+    workload is distinct from 'recorded' and coalesce(first_registered_at <= first_attempt_at, true) as is_registered_before_first_trial
 from questions

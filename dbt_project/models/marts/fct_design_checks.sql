@@ -97,7 +97,7 @@ overlap as (
         count(levels.trial_id) as assigned,
         count(*) filter (where levels.is_measured) as measured
     from (select distinct study_id, factor, level from levels where is_treatment) as arms
-    join classes using (study_id)
+    join classes on arms.study_id = classes.study_id and (arms.factor != 'hardware_class' or arms.level = classes.hardware_class)
     left join levels
         on arms.study_id = levels.study_id
         and arms.factor = levels.factor

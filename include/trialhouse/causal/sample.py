@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from trialhouse.causal.inference import Array
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
+
+MAX_NAMED_STRATA = 8
+"""More strata than this are counted, not named."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +145,12 @@ def surviving(frame: pd.DataFrame, arms: pd.Series[Any], outcome: str, strata: S
     rows = frame.index[has_outcome]
     stratum = None
     if is_lost.any():
-        cells = pd.Series([_cell(row, strata) for _, row in frame[counted].iterrows()], index=frame.index[counted])
-        kept: list[str] = []
-        dropped: list[str] = []
-        for cell, members in cells.groupby(cells).groups.items():
-            is_whole = not is_lost[members].any() and set(arms[members]) == {0.0, 1.0}
-            (kept if is_whole else dropped).append(str(cell))
-        rows = cells.index[cells.isin(kept)]
-        chosen, word = (kept, "") if len(kept) <= len(dropped) else (dropped, "all but ")
-        stratum = word + (" or ".join(_in_order(chosen)) or "none")
+        levels = frame.loc[counted, list(strata)]
+        cells = levels.groupby(list(strata), sort=False, dropna=False).ngroup() if strata else pd.Series(0, index=levels.index)
+        arm_of_cell = arms[counted].groupby(cells)
+        is_whole = ~is_lost[counted].groupby(cells).any() & (arm_of_cell.min() == 0) & (arm_of_cell.max() == 1)
+        rows = cells.index[cells.map(is_whole)]
+        stratum = _in_words(levels.groupby(cells).first() if strata else pd.DataFrame(index=[0]), is_whole)
     return Survival(rows, assigned, lost, left_out, stratum)  # type: ignore[arg-type]
 
 
@@ -255,8 +256,30 @@ def amount(value: float, outcome: str) -> str:
     return f"{value:.3g} ms" if outcome.endswith("_ms") else f"{value:.3g}"
 
 
-def _cell(row: pd.Series[Any], strata: Sequence[str]) -> str:
-    return ", ".join(f"{name} = {label(row[name])}" for name in strata) or "all trials"
+def _in_words(cells: pd.DataFrame, is_whole: pd.Series[Any]) -> str:
+    """Which combinations of levels are kept: named by as few columns as tell them from the others, counted where they are many."""
+    columns = next(
+        list(some)
+        for size in range(len(cells.columns) + 1)
+        for some in itertools.combinations(cells.columns, size)
+        if size == len(cells.columns) or _tells(cells, list(some), is_whole)
+    )
+    groups = cells.assign(_whole=is_whole)[[*columns, "_whole"]].drop_duplicates().to_dict("records")
+    names = {word: [_cell(group, columns) for group in groups if group["_whole"] == word] for word in (True, False)}
+    kept, dropped = names[True], names[False]
+    chosen, word = (kept, "") if len(kept) <= len(dropped) else (dropped, "all but ")
+    if len(chosen) > MAX_NAMED_STRATA:
+        return f"{len(kept)} of {len(groups)} combinations of {', '.join(columns)}"
+    return word + (" or ".join(_in_order(chosen)) or "none")
+
+
+def _tells(cells: pd.DataFrame, columns: list[str], is_whole: pd.Series[Any]) -> bool:
+    """Whether cells alike in these columns are all kept or all dropped."""
+    return bool((is_whole.groupby([cells[name] for name in columns]).nunique() == 1).all()) if columns else is_whole.nunique() == 1
+
+
+def _cell(group: Mapping[Any, Any], columns: Sequence[str]) -> str:
+    return ", ".join(f"{name} = {label(group[name])}" for name in columns) or "all trials"
 
 
 def _equals(column: pd.Series[Any], level: Any) -> Any:

@@ -14,7 +14,7 @@ from trialhouse.causal.refute import check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import label, require_columns
 from trialhouse.errors import EstimationError
-from trialhouse.studies.spec import Estimand, Factor, Indicator, Level, Study
+from trialhouse.studies.spec import HARDWARE_CLASS, Estimand, Factor, Indicator, Level, Study
 
 LOST_FOR = ("out_of_memory", "diverged", "timed_out")
 """What the treatment can do to a trial. A crash is taken for an accident, and such trials are left out singly."""
@@ -28,7 +28,7 @@ _FINISHED_ONLY = (
 _ENVIRONMENT = ("position", "slot_order", "host")
 """Columns that treatments cannot cause, but that may go with outcomes."""
 
-_IDS = ("trial_id", "hardware_class")
+_IDS = ("trial_id", HARDWARE_CLASS)
 
 
 def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str], *, study_id: str, workers: int = 1) -> Results:
@@ -109,15 +109,17 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     graph = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
     precision = [item.name for item in covariates]
     strata = [name for name in precision if name != block]
-    if estimand.by != "hardware_class":
-        precision.append("hardware_class")
-        strata.append("hardware_class")
+    if HARDWARE_CLASS not in (estimand.by, factor.name):
+        precision.append(HARDWARE_CLASS)
+        strata.append(HARDWARE_CLASS)
     placebo = study.placebo_factor.name if study.placebo_factor and study.placebo_factor.name in frame else None
     quantities = {item.name for item in study.factors if item.kind == "continuous" and len(item.levels) > 6}
     is_quantity = study.design.kind == "latin_hypercube" and factor.kind == "continuous" and indicator is None
+    is_observational = study.design.kind == "observational"
+    environment = _ENVIRONMENT if study.recorded is None else ()  # a table does not tell in which order its trials ran
     left_out = [
         name
-        for name in (*_ENVIRONMENT, *precision)
+        for name in (*environment, *precision)
         if name in frame and name not in graph.digraph and name not in {factor.name, estimand.by}
     ]
     questions = []
@@ -132,10 +134,11 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 outcome=estimand.outcome,
                 comparisons=tuple(_comparisons(study, estimand, factor, indicator, averaged, is_quantity)),
                 graph=graph,
-                assignment=graph.assignment or "randomised",
+                assignment=graph.assignment or ("observational" if is_observational else "randomised"),
                 adjustment=adjustment,
-                precision=tuple(name for name in precision if name != estimand.by),
-                categorical=("hardware_class", *(item.name for item in study.factors if item.name not in quantities)),
+                # Only a design makes it safe to adjust for what the graph does not draw.
+                precision="efficient" if is_observational else tuple(name for name in precision if name != estimand.by),
+                categorical=(HARDWARE_CLASS, *(item.name for item in study.factors if item.name not in quantities)),
                 cluster=_cluster(frame, block),
                 strata=tuple(name for name in strata if name != estimand.by),
                 lost_for=LOST_FOR,
@@ -150,7 +153,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 is_quantity=is_quantity,
                 averaged_over=tuple(item.name for item in averaged if item.name != estimand.by),
                 meaning=_meaning(rows, estimand, factor, indicator),
-                caveats=tuple(_caveats(graph)),
+                caveats=tuple(_caveats(study, graph, factor)),
             )
         )
     return questions
@@ -194,7 +197,7 @@ def _graph(
 def _subgroups(study: Study, estimand: Estimand) -> list[Any]:
     if estimand.by is None:
         return [None]
-    return list(study.hardware_classes) if estimand.by == "hardware_class" else list(study.factor(estimand.by).levels)
+    return list(study.hardware_classes) if estimand.by == HARDWARE_CLASS else list(study.factor(estimand.by).levels)
 
 
 def _comparisons(
@@ -233,5 +236,10 @@ def _meaning(rows: pd.DataFrame, estimand: Estimand, factor: Factor, indicator: 
     return f"{estimand.treatment} has several versions, mixed as assigned: {', '.join(mixes)}."
 
 
-def _caveats(graph: CausalGraph) -> list[str]:
-    return [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]
+def _caveats(study: Study, graph: CausalGraph, factor: Factor) -> list[str]:
+    told = [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]
+    if factor.name == HARDWARE_CLASS and study.recorded is None:
+        told.append("classes are measured one after another: what drifted meanwhile goes with the class")
+    elif factor.name == HARDWARE_CLASS:
+        told.append("a class is a whole machine: the effect is that of all in which the machines differed, software included")
+    return told

@@ -125,5 +125,7 @@ def _counts(planned: Registration, settings: Settings) -> Counts:
     landed = LandingZone(settings.landing_dir).unit_ids("attempts")
     classes = planned.study.hardware_classes
     total = {name: sum(trial.hardware_class == name for trial in planned.trials) for name in classes}
+    if planned.study.recorded is not None:
+        return Counts(total, total)  # what was imported is there as a whole
     done = {name: sum(trial.hardware_class == name and trial.trial_id in landed for trial in planned.trials) for name in classes}
     return Counts(done, total)

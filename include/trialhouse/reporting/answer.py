@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import StringIO
@@ -33,6 +33,8 @@ from trialhouse.reporting.marts import Row, StudyData, read_study
 from trialhouse.reporting.trust import doubts_of
 
 State = Literal["running", "gates_failed", "not_estimated", "estimated"]
+SURVIVORS = "Compares survivors only"
+"""How the engine begins its reason against a comparison of arms that lost different trials."""
 CHECK_VERDICTS = ("passed", "failed", "inconclusive", "not_applicable")
 _METHODS = (("naive", r"naive"), ("double ML", r"dml|double"), ("adjusted", r"linear|ols|adjust"))
 
@@ -129,6 +131,16 @@ class Finding:
         interval = f"95% interval {text.interval}" if text.interval != MISSING else "no interval"
         return title(f"{self._place}{claim}"), text.with_unit, f" ({interval}).{among}"
 
+    @property
+    def survivors(self) -> str | None:
+        """What all trials that finished seem to say, and why it is not the effect; None where they are alike."""
+        naive = self.naive
+        reason = next((reason for reason in naive.reasons if reason.startswith(SURVIVORS)), None) if naive else None
+        if naive is None or reason is None or not is_number(naive.estimate):
+            return None
+        seen = self.text(naive, is_long=True).with_unit
+        return f"Over all trials that finished the difference is {seen}, which {reason[:1].lower()}{reason[1:]}"
+
     def _no_finding(self) -> str:
         effect = self.headline
         verdict = {"withheld": "was withheld", "failed": "failed"}.get(effect.verdict, "has no value")
@@ -215,6 +227,13 @@ class Answer:
             text = f"All {many} were released; {told} of them can be told from zero."
         pending = self.trials.get("pending", 0)
         return f"{text} {counted(pending, 'trial')} are still to come." if pending else text
+
+    @cached_property
+    def twins(self) -> frozenset[str]:
+        """Estimands that only their name tells from another: the same effect in the same place, on other assumptions."""
+        asked = [(finding.headline.estimand, (finding.quantity.noun, finding.change, finding.where)) for finding in self.findings]
+        counts = Counter(place for _, place in asked)
+        return frozenset(name for name, place in asked if counts[place] > 1)
 
     @cached_property
     def caveats(self) -> tuple[tuple[str, str], ...]:
@@ -309,7 +328,7 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
     if found.findings:
         for arrow, findings in groupby(found.primary, key=_arrow):
             console.print(f"\n{arrow}")
-            console.print(_table(list(findings)))
+            console.print(_table(list(findings), found.twins))
         console.print(f"\n{_refuted(found)}")
     for gate in found.warnings:
         if gate.table_name != "fct_measurement_checks":  # told with their numbers as doubts
@@ -328,7 +347,7 @@ def _rows(gate: Gate) -> str:
     return f" Rows: {', '.join(gate.failing_rows[:5])}{more}." if gate.failing_rows else ""
 
 
-def _table(findings: Sequence[Finding]) -> Any:
+def _table(findings: Sequence[Finding], twins: Collection[str]) -> Any:
     """The effects of one contrast: a row per outcome and place."""
     from rich import box
     from rich.table import Table
@@ -345,7 +364,8 @@ def _table(findings: Sequence[Finding]) -> Any:
         naive = finding.text(finding.naive).with_unit if finding.naive else MISSING
         text = finding.text()
         said = (text.with_unit, text.interval) if finding.is_released else (MISSING, MISSING)
-        noun = "" if previous == effect.estimand else _short_noun(finding)
+        twin = f" ({words(effect.estimand)})" if effect.estimand in twins else ""
+        noun = "" if previous == effect.estimand else f"{_short_noun(finding)}{twin}"
         previous = effect.estimand
         table.add_row(*map(Text, (noun, finding.where, naive, *said)), Text(effect.verdict, style=styles.get(effect.verdict, "")))
     return table

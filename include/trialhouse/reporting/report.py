@@ -31,6 +31,7 @@ DESIGNS = {
     "latin_hypercube": "Latin hypercube over the crossed factors",
     "completely_randomised": "completely randomised: combinations drawn in random order",
     "randomised_blocks": "randomised blocks: every combination of the crossed factors in every block, in random order",
+    "observational": "observational: whatever trials the table has",
 }
 ASSIGNMENTS = {
     "crossed": "crossed",
@@ -194,12 +195,17 @@ def snippets(data: StudyData) -> list[Snippet]:
 
 def _groups(found: Answer) -> list[tuple[str, list[Finding]]]:
     """Primary findings by outcome: the answer's paragraphs."""
-    return [(panels.noun_of(group[0]), group) for group in panels.by_estimand(found.primary).values()]
+    return [
+        (f"{panels.noun_of(group[0])} ({words(estimand)})" if estimand in found.twins else panels.noun_of(group[0]), group)
+        for estimand, group in panels.by_estimand(found.primary).items()
+    ]
 
 
 def _design(data: StudyData) -> dict[str, Any]:
     per_class = Counter(trial["hardware_class"] for trial in data.trials)
     return {
+        "is_recorded": data.spec.get("recorded") is not None,
+        "is_observational": data.spec["design"]["kind"] == "observational",
         "per_class": [(name, per_class[name]) for name in data.spec["hardware_classes"]],
         "blocks": len({trial["block"] for trial in data.trials}),
         "weights": len({trial["weights_id"] for trial in data.trials}),
@@ -280,6 +286,13 @@ def _provenance(data: StudyData) -> list[tuple[str, str]]:
     ended = [trial["ended_at"] for trial in data.trials if trial["ended_at"] is not None]
     versions = [f"{name} {metadata.version(name)}" for name in _PACKAGES if _is_installed(name)]
 
+    times = [
+        ("First trial started", formats.time_text(min(started, default=None))),
+        ("Last trial ended", formats.time_text(max(ended, default=None))),
+    ]
+    if data.spec.get("recorded") is not None:
+        times = [("Imported", formats.time_text(min(started, default=None)))]
+
     def all_of(rows: Sequence[Row], column: str) -> str:
         return ", ".join(sorted({str(row[column]) for row in rows if row.get(column) is not None})) or formats.MISSING
 
@@ -287,8 +300,7 @@ def _provenance(data: StudyData) -> list[tuple[str, str]]:
         ("Study version", str(data.study["study_id"])),
         ("Questions (hash)", str(data.study["estimands_id"])),
         ("Registered", formats.time_text(data.study["registered_at"])),
-        ("First trial started", formats.time_text(min(started, default=None))),
-        ("Last trial ended", formats.time_text(max(ended, default=None))),
+        *times,
         ("Validated", formats.time_text(max((row["validated_at"] for row in data.validations), default=None))),
         ("Estimated", formats.time_text(max((row["estimated_at"] for row in data.estimates), default=None))),
         ("Hosts", all_of(data.trials, "host")),

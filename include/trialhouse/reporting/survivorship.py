@@ -11,6 +11,7 @@ from trialhouse.reporting.answer import Answer
 from trialhouse.reporting.dose_response import mean_interval
 from trialhouse.reporting.formats import as_number, effect_text, quantity
 from trialhouse.reporting.marts import Row, StudyData
+from trialhouse.studies.spec import HARDWARE_CLASS
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def comparisons(data: StudyData, found: Answer) -> list[Comparison]:
     result = []
     for finding in found.primary:
         effect = finding.headline
-        if effect.outcome != "accuracy" or effect.treatment not in data.factors:
+        if effect.outcome != "accuracy" or effect.treatment not in (*data.factors, HARDWARE_CLASS):
             continue
         arms = [
             _arm(data, effect.treatment, level, effect.subgroup_column, effect.subgroup)

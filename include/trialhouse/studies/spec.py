@@ -14,12 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from trialhouse.errors import SpecError
 from trialhouse.identity import NAME_PATTERN, content_id
+from trialhouse.studies.recorded import Recorded
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Level = bool | int | float | str
 
 KEY_COLUMNS = frozenset({"study_id", "trial_id", "weights_id", "arm", "block", "replicate", "position", "status", "is_measured"})
 """Columns that every study's analysis view has, whatever its factors."""
+
+
+HARDWARE_CLASS = "hardware_class"
+RECORDED = "recorded"
+"""The workload of trials that were run elsewhere."""
 
 
 class _Spec(BaseModel):
@@ -30,9 +36,9 @@ class Workload(_Spec):
     """What a trial trains and measures."""
 
     name: Name
-    """A registered workload (entry point group `trialhouse.workloads`)."""
+    """A registered workload (entry point group `trialhouse.workloads`), or `recorded` for trials that were run elsewhere."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """The workload's own settings, the same for every trial; the workload checks them."""
+    """The workload's own settings, the same for every trial; the workload checks them (for `recorded`: notes)."""
 
 
 class AppliesWhen(_Spec):
@@ -122,10 +128,14 @@ class Sentinels(_Spec):
 class Design(_Spec):
     """How factors become trials."""
 
-    kind: Literal["full_factorial", "fractional_factorial", "latin_hypercube", "completely_randomised", "randomised_blocks"]
+    kind: Literal[
+        "full_factorial", "fractional_factorial", "latin_hypercube", "completely_randomised", "randomised_blocks", "observational"
+    ]
     """`full_factorial` and `randomised_blocks` take every combination of the crossed factors in every block and class (the
     latter needs a blocked factor and randomises the order within blocks); `fractional_factorial` takes the runs named by
-    `generator` over two-level factors; `latin_hypercube` and `completely_randomised` take `points` combinations."""
+    `generator` over two-level factors; `latin_hypercube` and `completely_randomised` take `points` combinations.
+    A recorded study is `full_factorial` where its table holds every combination, or `observational`: then nobody assigned
+    anything, its trials are the rows that there are, and effects are only as good as the graph."""
     seed: int = Field(ge=0)
     """Seed of every draw: assignment and order."""
     replicates: int = Field(1, ge=1, le=1000)
@@ -187,7 +197,7 @@ class Estimand(_Spec):
     question: str | None = None
     """The same in words."""
     treatment: Name
-    """A factor or an indicator of one."""
+    """A factor, an indicator of one, or `hardware_class`."""
     contrast: Contrast
     """Which levels are compared."""
     outcome: Name
@@ -269,6 +279,8 @@ class Study(_Spec):
     """Seconds after which one trial is stopped and recorded as timed out."""
     schedule: str | None = None
     """Cron expression or Airflow preset (`@weekly`); default: only when triggered."""
+    recorded: Recorded | None = None
+    """For trials that were run elsewhere: how to read their table."""
 
     @field_validator("factors", "indicators", "estimands")
     @classmethod
@@ -281,7 +293,10 @@ class Study(_Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Study:
-        self._check_workload()
+        if self.recorded is None:
+            self._check_workload()
+        else:
+            self._check_recorded(self.recorded)
         self._check_factors()
         self._check_sentinels()
         self._check_indicators()
@@ -293,6 +308,24 @@ class Study(_Spec):
         known = sorted(entry.name for entry in entry_points(group="trialhouse.workloads"))
         if self.workload.name not in known:
             raise ValueError(f"workload must be one of {known}, got {self.workload.name!r}; fix workload.name")
+        if self.design.kind == "observational":
+            raise ValueError("an observational study has trials that were run elsewhere, got no 'recorded'; say how to read their table")
+
+    def _check_recorded(self, recorded: Recorded) -> None:
+        factors = {factor.name for factor in self.factors}
+        if self.workload.name != RECORDED:
+            raise ValueError(f"the workload of a recorded study must be {RECORDED!r}, got {self.workload.name!r}; fix workload.name")
+        if self.design.kind not in ("full_factorial", "observational"):
+            expected = "design.kind of a recorded study must be 'full_factorial' or 'observational'"
+            raise ValueError(f"{expected}, got {self.design.kind!r}; fix design.kind")
+        if set(recorded.hardware_class.classes) != set(self.hardware_classes):
+            expected = f"recorded.hardware_class.classes must be the study's {list(self.hardware_classes)}"
+            raise ValueError(f"{expected}, got {list(recorded.hardware_class.classes)}; fix one of them")
+        for field, names in {"factors": recorded.factors, "repeated_over": recorded.repeated_over}.items():
+            if unknown := sorted(set(names) - factors):
+                raise ValueError(f"recorded.{field} must name factors {sorted(factors)}, got {unknown[0]!r}; fix it")
+        if taken := sorted(set(recorded.outcomes) & (factors | KEY_COLUMNS | {"hardware_class"})):
+            raise ValueError(f"an outcome needs a name of its own, got {taken[0]!r}; fix recorded.outcomes")
 
     def _check_factors(self) -> None:
         names = {factor.name for factor in self.factors}
@@ -300,6 +333,8 @@ class Study(_Spec):
             raise ValueError("hardware classes go into hardware_classes, got a factor 'hardware_class'; remove the factor")
         if taken := sorted(names & KEY_COLUMNS):
             raise ValueError(f"a factor's name must not be a key column of every trial, got {taken[0]!r}; rename it")
+        if len(set(self.hardware_classes)) != len(self.hardware_classes):
+            raise ValueError(f"hardware_classes must be distinct, got {list(self.hardware_classes)}; remove one")
         if self.design.kind == "randomised_blocks" and self.block_factor is None:
             raise ValueError("randomised_blocks needs a blocked factor, got none; set assignment: blocked on one factor")
         if sum(factor.assignment == "blocked" for factor in self.factors) > 1:
@@ -349,7 +384,8 @@ class Study(_Spec):
                 raise ValueError(f"hardware_class of a limit must be one of {known}, got {limit.hardware_class!r}; fix limits")
 
     def _check_estimands(self) -> None:
-        treatments = {factor.name: factor for factor in self.factors if factor.assignment not in ("fixed", "placebo")}
+        factors = (*self.factors, self.factor(HARDWARE_CLASS))
+        treatments = {factor.name: factor for factor in factors if factor.assignment not in ("fixed", "placebo")}
         indicators = {indicator.name: indicator for indicator in self.indicators}
         for estimand in self.estimands:
             where = f"fix estimand {estimand.name!r}"
@@ -373,12 +409,14 @@ class Study(_Spec):
                     raise ValueError(f"contrast must name assigned levels {list(allowed)}, got {level!r}; {where}")
             if estimand.contrast.from_ == estimand.contrast.to:
                 raise ValueError(f"contrast must name two levels, got {estimand.contrast.to!r} twice; {where}")
-            by = {"hardware_class", *treatments}
+            by = set(treatments) - {estimand.treatment}
             if estimand.by is not None and estimand.by not in by:
                 raise ValueError(f"by must be one of {sorted(by)}, got {estimand.by!r}; {where}")
 
     def factor(self, name: str) -> Factor:
-        """The factor of that name (KeyError if there is none)."""
+        """The factor of that name (KeyError if there is none); `hardware_class` is one that every design crosses."""
+        if name == HARDWARE_CLASS:
+            return Factor(name=HARDWARE_CLASS, kind="categorical", assignment="crossed", levels=self.hardware_classes)
         for factor in self.factors:
             if factor.name == name:
                 return factor

@@ -39,12 +39,15 @@ class StudyData:
         Validated table -> its rows, with the columns that the suites need besides.
     parameters
         The study's gates and what else its registration says: suite parameters.
+    is_assigned
+        Whether a design assigned the treatments; false for an observational study.
     """
 
     study_id: str
     study_name: str
     frames: Mapping[str, pd.DataFrame]
     parameters: Mapping[str, Any]
+    is_assigned: bool = True
 
 
 def study_data(study_id: str, settings: Settings | None = None) -> StudyData:
@@ -73,6 +76,7 @@ def study_data(study_id: str, settings: Settings | None = None) -> StudyData:
             "fct_measurement_checks": _measurement_columns(study_table("fct_measurement_checks", study_id, settings)),
         },
         parameters=parameters,
+        is_assigned=spec["design"]["kind"] != "observational",
     )
 
 

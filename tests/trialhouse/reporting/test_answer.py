@@ -205,3 +205,33 @@ def test_what_cannot_be_read_is_said_in_one_line(make_warehouse, tmp_path):
         pass
     with pytest.raises(WarehouseError, match="must hold the marts"):
         answer(study_id, tmp_path / "empty.duckdb")
+
+
+def test_what_survivors_seem_to_say_is_told_with_why_it_is_not_the_effect(make_warehouse):
+    def lose(tables):
+        row = rows_of(tables, estimand="pruning_on_accuracy", subgroup="laptop", method="naive", contrast_to="0.6")[0]
+        reason = "Compares survivors only: 6 of 18 control and 2 of 18 treated trials did not finish, so the arms are no longer alike."
+        row |= {"estimate": 0.054, "ci_low": 0.05, "ci_high": 0.058, "verdict": "withheld", "reasons": json.dumps([reason])}
+
+    found = {finding.where: finding for finding in answer(*make_warehouse(change=lose)).primary[:3]}
+    assert found["server"].survivors is None
+    assert found["laptop"].survivors == (
+        "Over all trials that finished the difference is +5.40 percentage points, which compares survivors only: 6 of 18 control"
+        " and 2 of 18 treated trials did not finish, so the arms are no longer alike."
+    )
+
+
+def test_the_same_effect_on_two_graphs_is_told_apart_by_name(make_warehouse):
+    def ask_again(tables):
+        study = tables["marts.dim_studies"][0]
+        spec = json.loads(study["spec"])
+        first = next(item for item in spec["estimands"] if item["name"] == "pruning_on_accuracy")
+        study["spec"] = json.dumps({**spec, "estimands": [*spec["estimands"], {**first, "name": "without_seeds"}]})
+        for row in rows_of(tables, estimand="pruning_on_accuracy"):
+            tables["marts.fct_estimates"].append(row | {"estimate_id": f"{row['estimate_id']}_b", "estimand": "without_seeds"})
+
+    plain, doubled = answer(*make_warehouse()), answer(*make_warehouse(change=ask_again))
+    assert plain.twins == frozenset()
+    assert doubled.twins == {"pruning_on_accuracy", "without_seeds"}
+    assert "(without seeds)" in render_text(doubled, 160)
+    assert "(pruning on accuracy)" not in render_text(plain, 160)
