@@ -298,10 +298,10 @@ class Study(_Spec):
         else:
             self._check_recorded(self.recorded)
         self._check_factors()
-        self._check_sentinels()
         self._check_indicators()
         self._check_estimands()
         self._check_limits()
+        self._check_sentinels()
         return self
 
     def _check_workload(self) -> None:
