@@ -263,12 +263,13 @@ def test_a_method_is_compared_with_the_control_that_all_methods_share(trials: pd
 
 
 def test_a_condition_from_above_works_as_one_from_below(trials: pd.DataFrame) -> None:
-    factors = one().content["factors"]
+    content = one().content
+    factors, design = list(content["factors"]), {**content["design"], "sentinels": None}
     factors[1] = {**factors[1], "name": "kept_share", "levels": [1, 0.7, 0.4, 0.1], "minimum": 0, "maximum": 1.1}
     factors[2] = {**factors[2], "applies_when": {"factor": "kept_share", "below": 1}}
     factors[3] = {**factors[3], "balanced_within": ["kept_share"]}
     asked = estimand(treatment="kept_share", contrast={"from": 1, "to": 0.4})
-    mirrored = changed(factors=factors, estimands=[asked], indicators=[], refuters=["left_out_columns"])
+    mirrored = changed(factors=factors, design=design, estimands=[asked], indicators=[], refuters=["left_out_columns"])
     graph = {name: text.replace("pruning_ratio", "kept_share") for name, text in graphs().items()}
     frame = trials.assign(kept_share=(1 - trials["pruning_ratio"]).round(6)).drop(columns="pruning_ratio")
     columns = ("method", "subgroup", "subgroup_column", "trials", "estimate", "ci_low", "ci_high")

@@ -26,6 +26,7 @@ def content() -> Content:
 
 def not_comparable(content: Content) -> None:
     """Of the masked trials some would be unpruned ones, to which no other method has a counterpart."""
+    content["design"].pop("sentinels")
     content["factors"][2]["otherwise"] = "l1_mask"
     content["estimands"][0].update(treatment="pruning_method", contrast={"from": "l1_mask", "to": "l1_structured"}, dose_response=False)
 
