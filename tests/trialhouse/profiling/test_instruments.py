@@ -50,27 +50,40 @@ def test_each_sample_knows_when_it_began() -> None:
     assert all(later - sooner >= 0.002 for sooner, later in pairwise(sampled.started_s))
 
 
-def busy(cpu_s: float) -> None:
-    end = time.process_time() + cpu_s
-    while time.process_time() < end:
-        pass
+class Clock:
+    """A machine's time and this process's share of it, which no load of the real one disturbs."""
+
+    def __init__(self) -> None:
+        self.wall_s = self.cpu_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.wall_s
+
+    def perf_counter(self) -> float:
+        return self.wall_s
+
+    def perf_counter_ns(self) -> int:
+        return round(self.wall_s * 1e9)
+
+    def process_time(self) -> float:
+        return self.cpu_s
 
 
 def test_samples_are_those_of_the_window_in_which_the_process_had_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "PATIENCE_S", 60.0)  # on a busy machine the first window alone may take half a second
-    calls = 0
+    clock, calls = Clock(), 0
+    monkeypatch.setattr(latency, "time", clock)
 
     def call() -> None:
         nonlocal calls
         calls += 1
-        busy(0.03)
-        if calls <= latency.WARM_UP_CALLS + latency.FEWEST_SAMPLES:
-            time.sleep(0.03)  # as if something else had the CPU
+        clock.cpu_s += 0.03
+        is_disturbed = calls <= latency.WARM_UP_CALLS + latency.FEWEST_SAMPLES  # as if something else had the CPU
+        clock.wall_s += 0.06 if is_disturbed else 0.03
 
     sampled = latency.sample_latency(call, threads=1)
-    assert min(sampled.disturbed_latency_ms[: latency.FEWEST_SAMPLES]) >= 60
-    assert min(sampled.latency_ms) < 60
-    assert sampled.cpu_share > 0.6
+    assert sampled.disturbed_latency_ms == pytest.approx([60.0] * latency.FEWEST_SAMPLES)
+    assert sampled.latency_ms == pytest.approx([30.0] * len(sampled.latency_ms))
+    assert sampled.cpu_share == pytest.approx(1.0)
 
 
 def test_a_machine_that_stays_busy_is_given_up_on() -> None:
