@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -99,6 +99,7 @@ def sample_stream(network: torch.nn.Module, images: ImageSource, batch_size: int
             worker_init_fn=partial(_begin_loading, os.getpid()),
             collate_fn=_collate,
         )
+    others = set(multiprocessing.active_children())
     begin = time.perf_counter()
     stream, failure = None, None
     try:
@@ -114,12 +115,12 @@ def sample_stream(network: torch.nn.Module, images: ImageSource, batch_size: int
             _classify(network, batch)
             count += 1
         lasted = time.perf_counter() - start
-        memory = _memory(multiprocessing.active_children())
+        memory = _memory(_started_since(others))
     except (MemoryError, RuntimeError) as error:
         failure = error.with_traceback(None)  # its frames would keep the processes alive
     finally:
         del stream
-        _end(multiprocessing.active_children())
+        _end(_started_since(others))
     if failure is not None:
         raise failure
     return Stream(
@@ -166,6 +167,11 @@ def _begin_loading(parent: int, worker: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before
         os._exit(1)
+
+
+def _started_since(others: Collection[Any]) -> list[Any]:
+    """The loading processes: children of this one that it did not have before."""
+    return [process for process in multiprocessing.active_children() if process not in others]
 
 
 def _end(processes: Sequence[Any]) -> None:
