@@ -151,7 +151,7 @@ def removed_figure(data: StudyData) -> Figure | None:
     for outcome, title in (("flops", "FLOPs"), ("peak_memory_bytes", "Peak memory"), ("latency_ms", "Latency")):
         one = next(found for found in dose_responses(data, "pruning_ratio", outcome, 0) if found.hardware_class == hardware_class)
         if one.series:
-            axes = figures.Axis("pruning ratio"), figures.Axis(title, "%", minimum=0.0)
+            axes = figures.Axis("pruning ratio"), figures.Axis(title, "%", minimum=0.0, covers=(0.0,))
             panels.append(figures.lines(f"{title}, % of unpruned", *axes, one.series, reference=(100.0, "")))
     note = (
         f"On the {words(hardware_class)}; each trial relative to the unpruned trial of the same block and factors, geometric mean over"
