@@ -17,7 +17,8 @@ from trialhouse.orchestration.client import AirflowClient
 from trialhouse.orchestration.progress import Counts, show_progress
 from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.registration import Registration, plan
-from trialhouse.reporting.answer import Answer, answer, render_text
+from trialhouse.reporting.answer import Answer, answer
+from trialhouse.reporting.terminal import render_text
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import load_study
 

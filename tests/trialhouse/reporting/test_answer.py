@@ -6,7 +6,8 @@ import re
 import pytest
 
 from trialhouse.errors import WarehouseError
-from trialhouse.reporting.answer import answer, render_text
+from trialhouse.reporting.answer import answer
+from trialhouse.reporting.terminal import render_text
 
 
 def rows_of(tables, **where):

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trialhouse.reporting.answer import answer, render_text
+from trialhouse.reporting.answer import answer
 from trialhouse.reporting.marts import read_study
+from trialhouse.reporting.terminal import render_text
 from trialhouse.reporting.trust import trust_of
 
 
