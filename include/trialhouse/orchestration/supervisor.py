@@ -53,8 +53,9 @@ COMPONENTS: dict[str, list[str]] = {
 }
 
 _START_TIMEOUT_S = 300
-_STOP_GRACE_S = 6
-"""An idle scheduler ends within 3 s. One with running tasks would wait for them: they are ended, and run again next time."""
+_STOP_GRACE_S = 1.5
+"""A scheduler that has run nothing ends within a second. One that has run tasks waits for its executor's idle workers without
+end (it asks for a second signal), and one whose tasks run waits for those: they are ended, and run again next time."""
 _PORTS_TRIED = 50
 
 
