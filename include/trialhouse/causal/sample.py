@@ -18,8 +18,8 @@ from trialhouse.causal.inference import Array
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
 
-MAX_NAMED_STRATA = 8
-"""More strata than this are counted, not named."""
+MAX_NAMED_LEVELS = 8
+"""Strata that take more levels than this to name are counted."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _in_words(cells: pd.DataFrame, is_whole: pd.Series[Any]) -> str:
     names = {word: [_cell(group, columns) for group in groups if group["_whole"] == word] for word in (True, False)}
     kept, dropped = names[True], names[False]
     chosen, word = (kept, "") if len(kept) <= len(dropped) else (dropped, "all but ")
-    if len(chosen) > MAX_NAMED_STRATA:
+    if len(chosen) * len(columns) > MAX_NAMED_LEVELS:
         return f"{len(kept)} of {len(groups)} combinations of {', '.join(columns)}"
     return word + (" or ".join(_in_order(chosen)) or "none")
 

@@ -97,6 +97,7 @@ def lines(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], *, r
     levels = sorted({point.level for one in series for point in one.points}, key=lambda level: (isinstance(level, str), level))
     x = _x_scale(levels, panel)
     y = _y_axis(panel, y_axis, [value for one in series for point in one.points for value in _values(point)], reference)
+    bottom, top = panel.y_range
     _x_axis(panel, x_axis, [(x(level), level_name(level)) for level in levels])
     ends = []
     for index, one in enumerate(series):
@@ -107,7 +108,7 @@ def lines(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], *, r
             panel.add("polyline", class_=f"line {style}", points=" ".join(f"{at:.1f},{y(point.value):.1f}" for at, point in points))
         for at, point in points:
             if is_number(point.low) and is_number(point.high):
-                panel.add("line", class_=f"interval {style}", x1=at, x2=at, y1=y(point.low), y2=y(point.high))
+                panel.add("line", class_=f"interval {style}", x1=at, x2=at, y1=min(y(point.low), bottom), y2=max(y(point.high), top))
             panel.add("circle", class_=f"point {style}{' flagged' if point.is_flagged else ''}", cx=at, cy=y(point.value), r=3.2)
         if points:
             ends.append((y(points[-1][1].value), names[index], style))

@@ -82,6 +82,10 @@ def short_name(column: str) -> str:
 
 _ACRONYMS = {
     "l1": "L1",
+    "vgg16": "VGG-16",
+    "googlenet": "GoogLeNet",
+    "resnet18": "ResNet-18",
+    "bn": "BN",
     "l2": "L2",
     "oom": "out-of-memory",
     "pc": "PC",

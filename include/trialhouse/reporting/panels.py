@@ -113,7 +113,7 @@ def observed_figures(data: StudyData) -> list[Figure]:
             title,
             "%",
             minimum=0.0 if is_chance else None,
-            maximum=100.0 if is_chance else None,
+            maximum=100.0 if is_chance else _readable(drawn) if per_class[0].scale == "ratio" else None,
             covers=[value for point in drawn for value in (point.value, point.low, point.high) if value is not None],
         )
         x_axis = figures.Axis(words(treatment), data.factors[treatment]["unit"] or "")
@@ -121,6 +121,11 @@ def observed_figures(data: StudyData) -> list[Figure]:
         drawings = [figures.lines(words(one.hardware_class), x_axis, axis, one.series, reference=reference) for one in per_class]
         found.append(Figure(title, note, drawings))
     return found
+
+
+def _readable(points: Sequence[figures.Point]) -> float:
+    """Upper end of an axis on which points can be told apart: an interval from two blocks would flatten all others."""
+    return 2.0 * max(point.value for point in points)
 
 
 def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
@@ -137,7 +142,7 @@ def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
         )
     return f"{noun} relative to {control}", (
         f"Each trial is compared with the {control} trial of the same block, class and other factors; geometric mean over blocks,"
-        " bars are 95% intervals from the spread between blocks. Pairs in which either did not finish are missing."
+        " bars are 95% intervals from the spread between blocks, cut at the panel's edge. Pairs in which either did not finish are missing."
     )
 
 
@@ -151,7 +156,8 @@ def removed_figure(data: StudyData) -> Figure | None:
     for outcome, title in (("flops", "FLOPs"), ("peak_memory_bytes", "Peak memory"), ("latency_ms", "Latency")):
         one = next(found for found in dose_responses(data, "pruning_ratio", outcome, 0) if found.hardware_class == hardware_class)
         if one.series:
-            axes = figures.Axis("pruning ratio"), figures.Axis(title, "%", minimum=0.0, covers=(0.0,))
+            most = _readable([point for series in one.series for point in series.points])
+            axes = figures.Axis("pruning ratio"), figures.Axis(title, "%", minimum=0.0, maximum=most, covers=(0.0,))
             panels.append(figures.lines(f"{title}, % of unpruned", *axes, one.series, reference=(100.0, "")))
     note = (
         f"On the {words(hardware_class)}; each trial relative to the unpruned trial of the same block and factors, geometric mean over"

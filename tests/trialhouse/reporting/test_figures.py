@@ -39,6 +39,15 @@ def test_lines_draw_every_point_its_interval_and_its_name():
     assert "zero" in texts
 
 
+def test_an_interval_that_leaves_the_axis_is_cut_at_the_panels_edge():
+    series = [figures.Series("a", [figures.Point(0.0, 100.0), figures.Point(0.5, 80.0, 20.0, 4000.0)])]
+    svg = ElementTree.fromstring(figures.lines("Title", figures.Axis("dose"), figures.Axis("response", maximum=200.0), series))
+    (interval,) = [element for element in svg.iter("line") if element.get("class", "").startswith("interval")]
+    points = [float(element.get("cy")) for element in svg.iter("circle")]
+    assert 0 < float(interval.get("y2")) < min(points) < max(points) < float(interval.get("y1")) < figures.HEIGHT
+    assert max(points) - min(points) > 10, "the points can still be told apart"
+
+
 def test_names_at_the_ends_of_lines_do_not_overlap():
     series = [figures.Series(f"line {index}", [figures.Point(0, 1.0), figures.Point(1, 1.0 + index / 1000)]) for index in range(5)]
     svg = ElementTree.fromstring(figures.lines("t", figures.Axis("x"), figures.Axis("y"), series))
