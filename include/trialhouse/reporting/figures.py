@@ -239,6 +239,8 @@ def _y_axis(panel: _Panel, axis: Axis, values: Sequence[float], reference: tuple
     known = [value for value in (*values, *axis.covers) if is_number(value)]
     if reference is not None:
         known.append(reference[0])
+    least, most = (-math.inf if axis.minimum is None else axis.minimum), (math.inf if axis.maximum is None else axis.maximum)
+    known = [min(max(value, least), most) for value in known]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     margin = 0.08 * (high - low) or max(abs(high) * 0.05, 0.5)
     low = low - margin if axis.minimum is None else max(axis.minimum, low - margin)

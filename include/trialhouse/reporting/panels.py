@@ -112,7 +112,7 @@ def observed_figures(data: StudyData) -> list[Figure]:
         axis = figures.Axis(
             title,
             "%",
-            minimum=0.0 if is_chance else None,
+            minimum=None if per_class[0].scale == "share" else 0.0,
             maximum=100.0 if is_chance else _readable(drawn) if per_class[0].scale == "ratio" else None,
             covers=[value for point in drawn for value in (point.value, point.low, point.high) if value is not None],
         )
