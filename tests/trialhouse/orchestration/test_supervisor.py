@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -260,7 +261,9 @@ def test_only_marked_processes_are_ended() -> None:
 def start_owner(home: Path, port: int, dags: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).with_name("owner.py")), str(home), str(port), str(dags), "long"]
     with (home / "owner.err").open("ab") as errors:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        # A suite in the background of a shell ignores Ctrl-C, and so would all that it starts.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, preexec_fn=heed)
 
 
 def line_with(owner: subprocess.Popen[str], beginning: str) -> str:
