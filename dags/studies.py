@@ -32,7 +32,7 @@ ON_WORKER = {"executor": None, "map_index_template": "part {{ task.chunk + 1 }} 
 
 
 def study_dag(study: Study) -> DAG:
-    """Wire one study."""
+    """Wire one study: its trials, then the way to the answer."""
     with DAG(
         dag_id=study.name,
         description=study.title,
@@ -46,49 +46,37 @@ def study_dag(study: Study) -> DAG:
         render_template_as_native_obj=True,
         params=form(study),
     ) as dag:
-        overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates")}
-        register = RegisterStudyOperator(task_id="register", study_name=study.name, overrides=overrides)
-        common = {"study_id": STUDY_ID, "rerun": "{{ params.rerun }}", **ON_WORKER}
-        chunks = get_settings().trial_workers
-        weights = MakeWeightsOperator.partial(
-            task_id="make_weights", chunks=chunks, pool="trials", queue=study.hardware_classes[0], **common
-        ).expand(chunk=list(range(chunks)))
-        chunks = -(-cells_per_class(study) // TRIALS_PER_TASK)
-        with TaskGroup("profile") as profile:
-            for name in study.hardware_classes:
-                ProfileTrialsOperator.partial(
-                    task_id=name, hardware_class=name, chunks=chunks, pool="profiling", queue=name, **common
-                ).expand(chunk=list(range(chunks)))
-        record = refresh_warehouse("record")
+        landed = run_trials(study) if study.recorded is None else import_trials(study)
         trials = refresh_warehouse("trials")
-        register >> weights >> profile
-        register >> record >> profile  # nothing of this study runs beside a latency measurement
-        profile >> trials
+        landed >> trials
         answer(trials)
     return dag
 
 
-def recorded_dag(study: Study) -> DAG:
-    """Wire a study whose trials were run elsewhere: nothing to train or measure, then the same way to the answer."""
-    described = "Path of the table, on the machine that runs this task. Empty: as `trialhouse import` left it."
-    with DAG(
-        dag_id=study.name,
-        description=study.title,
-        doc_md=study_page(study),
-        schedule=study.schedule,
-        start_date=START,
-        catchup=False,
-        max_active_runs=1,
-        default_args=BESIDE_SCHEDULER,
-        tags=["study", study.workload.name],
-        render_template_as_native_obj=True,
-        params={"table": Param(None, type=["null", "string"], title="Table", description=described)},
-    ) as dag:
-        register = ImportTableOperator(task_id="register", study_name=study.name, table="{{ params.table }}")
-        trials = refresh_warehouse("trials")
-        register >> trials
-        answer(trials)
-    return dag
+def run_trials(study: Study) -> TaskGroup:
+    """Register, make weights, measure on every hardware class."""
+    overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates")}
+    register = RegisterStudyOperator(task_id="register", study_name=study.name, overrides=overrides)
+    common = {"study_id": STUDY_ID, "rerun": "{{ params.rerun }}", **ON_WORKER}
+    chunks = get_settings().trial_workers
+    weights = MakeWeightsOperator.partial(
+        task_id="make_weights", chunks=chunks, pool="trials", queue=study.hardware_classes[0], **common
+    ).expand(chunk=list(range(chunks)))
+    chunks = -(-cells_per_class(study) // TRIALS_PER_TASK)
+    with TaskGroup("profile") as profile:
+        for name in study.hardware_classes:
+            ProfileTrialsOperator.partial(task_id=name, hardware_class=name, chunks=chunks, pool="profiling", queue=name, **common).expand(
+                chunk=list(range(chunks))
+            )
+    record = refresh_warehouse("record")
+    register >> weights >> profile
+    register >> record >> profile  # nothing of this study runs beside a latency measurement
+    return profile
+
+
+def import_trials(study: Study) -> ImportTableOperator:
+    """Trials that were run elsewhere: nothing to train or measure."""
+    return ImportTableOperator(task_id="register", study_name=study.name, table="{{ params.table }}")
 
 
 def answer(trials: TaskGroup) -> None:
@@ -105,6 +93,9 @@ def answer(trials: TaskGroup) -> None:
 
 def form(study: Study) -> dict[str, Param]:
     """What can be chosen when the study is triggered."""
+    if study.recorded is not None:
+        described = "Path of the table, on the machine that runs this task. Empty: as `trialhouse import` left it."
+        return {"table": Param(None, type=["null", "string"], title="Table", description=described)}
     classes = list(study.hardware_classes)
     params = {"hardware_classes": Param(classes, type="array", examples=classes, title="Hardware classes", description="Where to measure.")}
     if block := study.block_factor:
@@ -137,7 +128,6 @@ def broken_dag(name: str, reason: str) -> DAG:
 
 for study_name in study_files():
     try:
-        found = load_study(study_name)
-        study_dag(found) if found.recorded is None else recorded_dag(found)
+        study_dag(load_study(study_name))
     except TrialhouseError as error:
         broken_dag(study_name, str(error))
