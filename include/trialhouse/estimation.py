@@ -83,8 +83,9 @@ def _land_configurations(registration: Registration, frame: pd.DataFrame, landin
         return  # a choice between configurations rests on the accuracy of their weights, which a table does not tell
     key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": __version__}
     unit_id = content_id("configurations", key)
-    rows = configurations(registration.study, frame)
-    if rows and not landing.has("configurations", unit_id):
+    if landing.has("configurations", unit_id):
+        return
+    if rows := configurations(registration.study, frame):
         landing.write("configurations", [{**key, **row, "computed_at": datetime.now(UTC)} for row in rows], unit_id=unit_id)
 
 
