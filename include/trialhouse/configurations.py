@@ -11,7 +11,6 @@ a comparison. Log latencies and log memories are drawn from the spread between t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trialhouse.identity import content_id
+from trialhouse.identity import frame_id
 from trialhouse.studies.spec import Limit, Study
 
 Array = NDArray[np.float64]
@@ -71,8 +70,7 @@ def configurations(study: Study, trials: pd.DataFrame, *, draws: int = DRAWS) ->
 def data_id(study: Study, trials: pd.DataFrame) -> str:
     """Id of exactly the rows and columns that configurations are computed from."""
     columns = [*(factor.name for factor in study.factors), *_COLUMNS]
-    text = trials.sort_values("trial_id")[sorted(set(columns))].to_csv(index=False, float_format="%.17g")
-    return content_id("data", {"sha256": hashlib.sha256(text.encode()).hexdigest()})
+    return frame_id(trials.sort_values("trial_id")[sorted(set(columns))])
 
 
 def jeffreys_interval(count: int, of: int) -> tuple[float, float]:

@@ -6,7 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ID_LENGTH = 16
 """Hex digits kept of the SHA-256: 64 bits, so a billion trials collide with probability 3e-2 and a million with 3e-8."""
@@ -25,6 +28,12 @@ def canonical_json(content: Any) -> str:
 def content_id(prefix: str, content: Mapping[str, Any]) -> str:
     """`<prefix>_<16 hex digits>` of the content's SHA-256."""
     return f"{prefix}_{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:ID_LENGTH]}"
+
+
+def frame_id(frame: pd.DataFrame) -> str:
+    """`data_<16 hex digits>` of a data frame's columns and rows, in the order that they have; its index does not count."""
+    text = frame.to_csv(index=False, float_format="%.17g")
+    return content_id("data", {"sha256": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def is_id(text: str) -> bool:

@@ -15,7 +15,7 @@ from trialhouse.attempts import Reading
 from trialhouse.errors import TableError
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
-from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
+from trialhouse.studies.designs import Trial, WorkloadIdentity, arm_of, assign
 from trialhouse.studies.recorded import Recorded, cell_text
 from trialhouse.studies.spec import RECORDED, Level, Study
 from trialhouse.tables import read_table
@@ -219,7 +219,7 @@ def _record(study: Study, recorded: Recorded, row: _Row, records_id: str, hardwa
         weights_id=content_id("weights", {"records": records_id, "factors": unit, "replicate": row.replicate}),
         hardware_class=row.hardware_class,
         factors=row.factors,
-        arm=", ".join(f"{name}={level}" for name, level in row.factors.items() if block is None or name != block.name),
+        arm=arm_of(study, row.factors),
         block=str(row.factors[block.name]) if block else "all",
         replicate=row.replicate,
     )

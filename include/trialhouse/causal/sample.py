@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import re
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from trialhouse.causal.inference import Array
 from trialhouse.errors import EstimationError
-from trialhouse.identity import content_id
+from trialhouse.identity import frame_id
 
 MAX_NAMED_LEVELS = 8
 """Strata that take more levels than this to name are counted."""
@@ -76,8 +75,7 @@ class Sample:
         known = {f"key {key}": self.frame[key].astype(str) for key in keys if key in self.frame}
         if known:
             numbers = numbers.assign(**known).sort_values(list(known), kind="stable")
-        text = numbers.to_csv(index=False, float_format="%.17g")
-        return content_id("data", {"sha256": hashlib.sha256(text.encode()).hexdigest()})
+        return frame_id(numbers)
 
 
 @dataclass(frozen=True)

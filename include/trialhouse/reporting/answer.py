@@ -15,7 +15,6 @@ from trialhouse.reporting.formats import (
     MISSING,
     EffectText,
     Quantity,
-    as_number,
     condition,
     counted,
     effect_text,
@@ -23,6 +22,7 @@ from trialhouse.reporting.formats import (
     joined,
     level_name,
     quantity,
+    same_level,
     sentence,
     title,
     words,
@@ -371,15 +371,10 @@ def _control_level(data: StudyData, effect: Effect) -> float | None:
         for trial in data.trials
         if (trial["is_measured"] if effect.outcome.startswith("is_") else trial["status"] == "ok")
         if effect.subgroup is None or str(trial.get(effect.subgroup_column or "hardware_class")) == effect.subgroup
-        if _same(data.value(trial, effect.treatment), effect.contrast_from)
+        if same_level(data.value(trial, effect.treatment), effect.contrast_from)
         if (value := data.value(trial, effect.outcome)) is not None
     ]
     return sum(values) / len(values) if values else None
-
-
-def _same(level: Any, other: str) -> bool:
-    number = as_number(level)
-    return str(level) == other if number is None else number == as_number(other)
 
 
 def _refuters(rows: Iterable[Row], registered: Sequence[str]) -> tuple[RefuterSummary, ...]:

@@ -95,7 +95,7 @@ def frontier_figure(data: StudyData) -> Figure | None:
                     key = trial["pruning_ratio"], trial["batch_size"]
                     lost, of = counts.get(key, (0, 0))
                     counts[key] = lost + bool(trial["is_oom"]), of + 1
-            title = joined([words(hardware_class), *(words(str(level)) for level in kind.values())], last=",").replace(" ,", ",")
+            title = ", ".join([words(hardware_class), *(words(str(level)) for level in kind.values())])
             panels.append(figures.grid(title, figures.Axis("pruning ratio"), figures.Axis("batch size"), counts))
     note = (
         "Trials that ran out of memory, of those measured at each pruning ratio and batch size; the darker, the larger the share. "

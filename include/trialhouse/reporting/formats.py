@@ -218,6 +218,12 @@ def as_number(level: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def same_level(one: Any, other: Any) -> bool:
+    """Whether two levels are the same, in whatever form they are written: `0`, `0.0` and `"0"` are."""
+    numbers = as_number(one), as_number(other)
+    return str(one) == str(other) if None in numbers else numbers[0] == numbers[1]
+
+
 def joined(items: Collection[str], last: str = "and") -> str:
     """``a, b and c``."""
     items = list(items)

@@ -9,7 +9,7 @@ from typing import Any
 from trialhouse.reporting import formats
 from trialhouse.reporting.answer import Answer
 from trialhouse.reporting.dose_response import mean_interval
-from trialhouse.reporting.formats import as_number, effect_text, quantity
+from trialhouse.reporting.formats import effect_text, quantity, same_level
 from trialhouse.reporting.marts import Row, StudyData
 from trialhouse.studies.spec import HARDWARE_CLASS
 
@@ -73,7 +73,7 @@ def _arm(data: StudyData, treatment: str, level: Any, column: str | None, subgro
     return [
         trial
         for trial in data.trials
-        if trial["is_measured"] and _same(trial[treatment], level) and (column is None or str(data.value(trial, column)) == subgroup)
+        if trial["is_measured"] and same_level(trial[treatment], level) and (column is None or str(data.value(trial, column)) == subgroup)
     ]
 
 
@@ -90,8 +90,3 @@ def _by_block(trials: Sequence[Row]) -> Mapping[str, float]:
         if formats.is_number(trial["weights_accuracy"]):
             weights.setdefault(trial["block"], {})[trial["weights_id"]] = trial["weights_accuracy"]
     return {block: sum(values.values()) / len(values) for block, values in weights.items()}
-
-
-def _same(value: Any, level: Any) -> bool:
-    numbers = as_number(value), as_number(level)
-    return numbers[0] == numbers[1] if None not in numbers else str(value) == str(level)

@@ -187,7 +187,7 @@ def _trial(
         "hardware_id": hardware_ids[hardware_class],
         "replicate": replicate,
     }
-    return Trial(content_id("trial", determinants), weights_id, hardware_class, cell, _arm(study, cell), block, replicate)
+    return Trial(content_id("trial", determinants), weights_id, hardware_class, cell, arm_of(study, cell), block, replicate)
 
 
 def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
@@ -297,6 +297,7 @@ def _weights_id(workload: WorkloadIdentity, cell: Cell) -> str:
     return content_id("weights", determinants)
 
 
-def _arm(study: Study, cell: Cell) -> str:
+def arm_of(study: Study, cell: Mapping[str, Level]) -> str:
+    """All levels of a combination but the block's, in words."""
     block_name = study.block_factor.name if study.block_factor else None
     return ", ".join(f"{name}={level}" for name, level in cell.items() if name != block_name)
