@@ -13,7 +13,7 @@ from operators.profiling import ProfileTrialsOperator
 from operators.registration import ImportTableOperator, RegisterStudyOperator
 from operators.reporting import WriteReportOperator
 from operators.studies import ReadStudyOperator
-from operators.training import MakeWeightsOperator
+from operators.training import MakeWeightsOperator, TrainTrialsOperator
 from operators.warehouse import BuildModelsOperator, LoadLandedFilesOperator, PublishWarehouseOperator
 from trialhouse.errors import TrialhouseError
 from trialhouse.settings import get_settings
@@ -21,6 +21,7 @@ from trialhouse.studies.catalogue import load_study, study_files
 from trialhouse.studies.designs import cells_per_class
 from trialhouse.studies.page import broken_page, study_page
 from trialhouse.studies.spec import Study
+from trialhouse.workloads.registry import is_learner
 
 STUDY_ID = "{{ ti.xcom_pull('register', key='study_id') }}"
 START = datetime(2026, 1, 1)
@@ -46,17 +47,45 @@ def study_dag(study: Study) -> DAG:
         render_template_as_native_obj=True,
         params=form(study),
     ) as dag:
-        landed = run_trials(study) if study.recorded is None else import_trials(study)
+        if study.recorded is not None:
+            landed = import_trials(study)
+        else:
+            landed = train_trials(study) if is_learner(study.workload.name) else run_trials(study)
         trials = refresh_warehouse("trials")
         landed >> trials
         answer(trials)
     return dag
 
 
+def register_study(study: Study) -> RegisterStudyOperator:
+    """Land what the study asks, as the form left it."""
+    overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates")}
+    return RegisterStudyOperator(task_id="register", study_name=study.name, overrides=overrides)
+
+
+def train_trials(study: Study) -> EmptyOperator:
+    """Register, train: workers share the trials among themselves."""
+    register = register_study(study)
+    train = TrainTrialsOperator.partial(
+        task_id="train",
+        study_id=STUDY_ID,
+        rerun="{{ params.rerun }}",
+        pool="trials",
+        queue=study.hardware_classes[0],
+        executor=None,
+        map_index_template="worker {{ task.worker + 1 }}",
+    ).expand(worker=list(range(get_settings().trial_workers)))
+    record = refresh_warehouse("record")
+    register >> train
+    register >> record
+    landed = EmptyOperator(task_id="trained")
+    [train, record] >> landed
+    return landed
+
+
 def run_trials(study: Study) -> TaskGroup:
     """Register, make weights, measure on every hardware class."""
-    overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates")}
-    register = RegisterStudyOperator(task_id="register", study_name=study.name, overrides=overrides)
+    register = register_study(study)
     common = {"study_id": STUDY_ID, "rerun": "{{ params.rerun }}", **ON_WORKER}
     chunks = get_settings().trial_workers
     weights = MakeWeightsOperator.partial(

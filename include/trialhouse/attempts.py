@@ -54,6 +54,16 @@ class Attempt:
     samples: dict[str, Sequence[float]] = field(default_factory=dict)
     curves: list[CurvePoint] = field(default_factory=list)
     profiles: dict[str, Reading] = field(default_factory=dict)
+    _number: int | None = None
+    _streamed: int = 0
+
+    def stream(self, landing: LandingZone) -> None:
+        """Land the points of the learning curve that there are so far: they stay, however the attempt ends."""
+        if self.curves:
+            rows = [{**self._unit(landing), **point._asdict()} for point in self.curves]
+            landing.write("curves", rows, unit_id=self.unit_id, attempt=self._own_number(landing), sequence=self._streamed)
+            self._streamed += 1
+            self.curves = []
 
     def fail(self, status: Status, reason: str) -> None:
         """Record how the attempt failed, on one line."""
@@ -67,8 +77,8 @@ class Attempt:
         int
             The attempt's number, from 1.
         """
-        number = landing.next_attempt(self.unit_id)
-        unit = {"unit_id": self.unit_id, "unit_kind": self.unit_kind, "attempt": number}
+        self.stream(landing)
+        number, unit = self._own_number(landing), self._unit(landing)
         tables: dict[str, list[dict[str, Any]]] = {
             "outcomes": [{"outcome": name, **_finite(reading)} for name, reading in self.outcomes.items()],
             "samples": [
@@ -76,7 +86,6 @@ class Attempt:
                 for metric, values in self.samples.items()
                 for index, value in enumerate(values)
             ],
-            "curves": [point._asdict() for point in self.curves],
             "profiles": [{"metric": name, **_finite(reading)} for name, reading in self.profiles.items()],
             "realised": [
                 {"factor": name, "realised": str(level), "realised_value": None if isinstance(level, str) else float(level)}
@@ -104,6 +113,15 @@ class Attempt:
             list(pool.map(write, [table for table, rows in tables.items() if rows and table != "attempts"]))
         write("attempts")
         return number
+
+    def _own_number(self, landing: LandingZone) -> int:
+        """The attempt's number, taken when its first file lands."""
+        if self._number is None:
+            self._number = landing.next_attempt(self.unit_id)
+        return self._number
+
+    def _unit(self, landing: LandingZone) -> dict[str, Any]:
+        return {"unit_id": self.unit_id, "unit_kind": self.unit_kind, "attempt": self._own_number(landing)}
 
 
 class LastAttempt(NamedTuple):

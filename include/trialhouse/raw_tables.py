@@ -53,7 +53,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "represents": "VARCHAR",
         "cpus": "INTEGER NOT NULL",
         "threads": "INTEGER NOT NULL",
-        "memory_bytes": "BIGINT NOT NULL",
+        "memory_bytes": "BIGINT",  # null: no limit
         "is_emulated": "BOOLEAN NOT NULL",
         "not_emulated": "VARCHAR",
     },

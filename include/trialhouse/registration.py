@@ -6,7 +6,7 @@ Every later task needs only the study's id: `registered` reads the version back 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from trialhouse import __version__
 from trialhouse.errors import SpecError
-from trialhouse.hardware.classes import HardwareClass, load_hardware_classes
+from trialhouse.hardware.classes import HOST, HardwareClass, load_hardware_classes
 from trialhouse.hardware.limits import require_memory
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
@@ -24,8 +24,7 @@ from trialhouse.studies.catalogue import graph_file, load_study, parse_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.recorded import DERIVED
 from trialhouse.studies.spec import Factor, Level, Study
-from trialhouse.workloads.protocol import OUTCOMES
-from trialhouse.workloads.registry import load_workload
+from trialhouse.workloads.registry import is_learner, load_learner, load_workload
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,17 @@ def plan(study: Study, settings: Settings | None = None) -> Registration:
     settings = settings or get_settings()
     if study.recorded is not None:
         return _imported(study, settings)
-    workload = load_workload(study).identity()
+    workload = load_workload(study)
+    identity = workload.identity()
     hardware = _hardware(study, settings)
     graphs = _graphs(study, settings)
-    _check_questions(study, graphs)
+    _check_questions(study, graphs, workload.outcomes)
     hardware_ids = {name: item.hardware_id for name, item in hardware.items()}
-    study_id = content_id("study", {"spec": study.content, "workload": _plain(workload), "hardware": hardware_ids, "graphs": graphs})
-    return Registration(study_id, study, assign(study, workload, hardware_ids), graphs)
+    study_id = content_id("study", {"spec": study.content, "workload": _plain(identity), "hardware": hardware_ids, "graphs": graphs})
+    trials = assign(study, identity, hardware_ids)
+    if is_learner(study.workload.name):
+        _check_interventions(study, trials)
+    return Registration(study_id, study, trials, graphs)
 
 
 def plan_import(study: Study, table: Path, settings: Settings | None = None) -> tuple[Registration, Records]:
@@ -84,7 +87,8 @@ def plan_import(study: Study, table: Path, settings: Settings | None = None) -> 
     settings = settings or get_settings()
     records = read_records(study, table, {name: item.hardware_id for name, item in _hardware(study, settings).items()})
     graphs = _graphs(study, settings)
-    _check_questions(study, graphs)
+    assert study.recorded is not None
+    _check_questions(study, graphs, DERIVED | set(study.recorded.outcomes))
     study_id = content_id("study", {"spec": study.content, "records": records.records_id, "graphs": graphs})
     return Registration(study_id, study, [record.trial for record in records.records], graphs), records
 
@@ -255,13 +259,22 @@ def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
     return {name: known[name] for name in study.hardware_classes}
 
 
-def _check_questions(study: Study, graphs: Mapping[str, str]) -> None:
+def _check_interventions(study: Study, trials: list[Trial]) -> None:
+    """Refuse, before anything runs, an intervention that cannot be had as it was asked for (a width of so many parameters, say)."""
+    if study.hardware_classes != (HOST.name,):
+        expected = f"hardware_classes must be [{HOST.name}] where trials are only trained: no other class would change what they come to"
+        raise SpecError(expected, list(study.hardware_classes), f"fix study {study.name!r}")
+    learner = load_learner(study)
+    for trial in trials:
+        learner.plan(trial.factors)
+
+
+def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]) -> None:
     """Refuse, before anything runs, what could only fail when everything has run: unknown outcomes, graphs without the question."""
     from trialhouse.causal.model import read_graph  # brings networkx, which tasks that read a registration back do without
 
     indicators = {indicator.name: indicator.column for indicator in study.indicators}
     factors = {factor.name for factor in study.factors if factor.assignment != "placebo"}
-    outcomes = OUTCOMES if study.recorded is None else DERIVED | set(study.recorded.outcomes)
     for indicator in study.indicators:
         if indicator.column not in outcomes | factors:
             expected = f"column of indicator {indicator.name!r} must be one of {sorted(outcomes | factors)}"

@@ -28,8 +28,8 @@ class HardwareClass(BaseModel):
     """CPUs that a trial may run on."""
     threads: int = Field(ge=1, le=4096)
     """Threads of PyTorch's operators."""
-    memory_bytes: ByteSize = Field(ge=1 << 20)
-    """Memory that a trial may take beyond a warmed-up PyTorch process; in YAML also with a unit (`96 MiB`)."""
+    memory_bytes: ByteSize | None = Field(None, ge=1 << 20)
+    """Memory that a trial may take beyond a warmed-up PyTorch process; in YAML also with a unit (`96 MiB`). None: all there is."""
     is_emulated: bool = True
     """Whether limits on some machine stand for the class (true), or the machine itself is of that class."""
     not_emulated: tuple[str, ...] = ()
@@ -42,8 +42,20 @@ class HardwareClass(BaseModel):
         return content_id("hardware", {key: getattr(self, key) for key in keys})
 
 
+HOST = HardwareClass(
+    name="host",
+    represents="one thread of the machine that trains",
+    cpus=1,
+    threads=1,
+    not_emulated=("speed: this machine's", "memory: this machine's"),
+)
+"""Where trials are trained that no limit of a class would change: what they come to does not depend on the machine's size."""
+
+
 def load_hardware_classes(settings: Settings | None = None) -> dict[str, HardwareClass]:
     """Name -> class, from `TRIALHOUSE_HARDWARE_FILE` or the shipped file.
+
+    `host` is always among them.
 
     Raises
     ------
@@ -59,7 +71,7 @@ def load_hardware_classes(settings: Settings | None = None) -> dict[str, Hardwar
         raise HardwareError(f"{path.name} must be valid YAML", error, "fix the syntax") from error
     if not isinstance(content, dict) or not content:
         raise HardwareError(f"{path.name} must map names to hardware classes", repr(content)[:80], f"see {SHIPPED}")
-    return {str(name): _parse(str(name), fields, path) for name, fields in content.items()}
+    return {HOST.name: HOST, **{str(name): _parse(str(name), fields, path) for name, fields in content.items()}}
 
 
 def _parse(name: str, fields: Any, path: Path) -> HardwareClass:

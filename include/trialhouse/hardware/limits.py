@@ -50,7 +50,7 @@ def require_memory(hardware: HardwareClass) -> None:
         Says how much there is.
     """
     there = machine_memory_bytes()
-    if hardware.memory_bytes > there:
+    if hardware.memory_bytes is not None and hardware.memory_bytes > there:
         expected = f"memory_bytes of hardware class {hardware.name!r} must be at most this machine's {there >> 20:,} MiB"
         raise HardwareError(expected, f"{hardware.memory_bytes >> 20:,} MiB", "leave the class out, or set TRIALHOUSE_HARDWARE_FILE")
 
@@ -78,6 +78,8 @@ def limit_memory(hardware: HardwareClass) -> dict[str, Reading]:
     dict
         `enforced_memory_bytes`: null with the reason where the system does not enforce such a limit.
     """
+    if hardware.memory_bytes is None:
+        return {"enforced_memory_bytes": Reading(reason=f"class {hardware.name} has no limit")}
     if not sys.platform.startswith("linux"):
         return {"enforced_memory_bytes": Reading(reason=f"{sys.platform} does not enforce RLIMIT_DATA")}
     import resource

@@ -18,8 +18,8 @@ from trialhouse.profiling.loading import sample_stream
 from trialhouse.profiling.memory import PeakMemory, is_out_of_memory, refused_bytes
 from trialhouse.profiling.sampler import latency_by_turn
 from trialhouse.studies.spec import Level
-from trialhouse.workloads.protocol import Examples, Workload
-from trialhouse.workloads.registry import make_workload
+from trialhouse.workloads.protocol import Classifier, Examples
+from trialhouse.workloads.registry import make_classifier
 from trialhouse.workloads.weights import load_network
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ WARM_UP_BATCH = 16
 EVALUATION_S = 2.0
 """The trial's own look at the accuracy is given up after this: it is a control, and must not cost more than the trial."""
 
-_prepared: dict[tuple[str, str], Workload] = {}
+_prepared: dict[tuple[str, str], Classifier] = {}
 
 
 def prepare(workload: str, settings: dict[str, Any], factors: dict[str, Level]) -> None:
@@ -41,7 +41,7 @@ def prepare(workload: str, settings: dict[str, Any], factors: dict[str, Level]) 
     import torch
 
     torch.set_num_threads(1)
-    _prepared[workload, canonical_json(settings)] = made = make_workload(workload, settings)
+    _prepared[workload, canonical_json(settings)] = made = make_classifier(workload, settings)
     made.examples("test")
     made.network(factors, seed=0)
 
@@ -107,14 +107,17 @@ def measure(
             report["outcomes"]["accuracy_as_served"] = _accuracy(network, made.examples("test"), report["realised"]["batch_size"])
     if report["status"] != "ok" and peak_memory.value is not None:
         peak_memory = peak_memory._replace(reason="as far as it came: the allocation that was refused is not in it")
-    share = peak_memory._replace(value=None if peak_memory.value is None else peak_memory.value / limits.memory_bytes)
+    if limits.memory_bytes is None:
+        share = Reading(reason=f"class {limits.name} has no limit")
+    else:
+        share = peak_memory._replace(value=None if peak_memory.value is None else peak_memory.value / limits.memory_bytes)
     profiles["baseline_rss_bytes"] = Reading(peak.baseline_bytes)
     report["outcomes"] |= {"peak_memory_bytes": peak_memory, "memory_utilisation": share}
     return report
 
 
 def _classify(
-    report: dict[str, Any], workload: Workload, weights_path: Path, inputs: torch.Tensor, factors: Mapping[str, Level]
+    report: dict[str, Any], workload: Classifier, weights_path: Path, inputs: torch.Tensor, factors: Mapping[str, Level]
 ) -> torch.nn.Module:
     import torch
 

@@ -21,7 +21,7 @@ from trialhouse.registration import registered
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
-from trialhouse.workloads.registry import load_workload
+from trialhouse.workloads.registry import load_classifier
 from trialhouse.workloads.weights import WeightsStore
 
 MOST_ATTEMPTS = 2
@@ -79,7 +79,7 @@ def profile_trials_for(
     if not todo:
         return dict(counts)
     require_memory(hardware)
-    load_workload(study).identity()  # missing data stop the call here, in one line
+    load_classifier(study).identity()  # missing data stop the call here, in one line
     about = {"workload": study.workload.name, "settings": dict(study.workload.settings)}
     with ExitStack() as stack:
         with machine_slot("shared", settings):  # its imports keep a CPU busy

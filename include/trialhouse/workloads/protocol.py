@@ -1,11 +1,12 @@
-"""What a workload must offer: who it is, a network, data, and how long to train."""
+"""What a workload must offer: who it is, and either a network to prune and serve or something that learns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
+from trialhouse.learning.engine import Note
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 
@@ -24,7 +25,7 @@ OUTCOMES = frozenset(
     | {"throughput_images_per_s", "loading_ms"}
     | {"peak_memory_bytes", "memory_utilisation", "is_oom", "is_diverged"}
 )
-"""What is known of a trial when it was measured: columns of every study's analysis view, and what an estimand may ask about."""
+"""What is known of a classifier's trial when it was measured."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class ImageSource(Protocol):
 
 
 class Workload(Protocol):
-    """A classifier to train, prune and measure. Built with its settings; costs nothing until a method is called."""
+    """What every workload offers. Built with its settings; costs nothing until a method is called."""
+
+    outcomes: ClassVar[frozenset[str]]
+    """What is known of a trial when it is done: what an estimand may ask about."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Check the settings; an unknown key or an impossible value raises WorkloadError."""
@@ -74,6 +78,10 @@ class Workload(Protocol):
 
     def identity(self) -> WorkloadIdentity:
         """What of it determines a trial, the data's checksum included."""
+
+
+class Classifier(Workload, Protocol):
+    """A classifier of images to train, prune and put to work on hardware classes."""
 
     def network(self, factors: Mapping[str, Level], seed: int) -> torch.nn.Module:
         """A trial's network with fresh weights: a pure function of settings, `network_factors` and the seed of its weights.
@@ -92,3 +100,51 @@ class Workload(Protocol):
 
     def recipe(self, phase: Phase, factors: Mapping[str, Level]) -> Recipe:
         """How a phase of a trial trains."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a trial of a learner will do, known before it runs.
+
+    Parameters
+    ----------
+    realised
+        Factor -> level as it will be: what was solved for, and quantities that come only in whole numbers.
+    training_flops
+        Arithmetic of the trial, for its place in the order (longest first) and its price.
+    """
+
+    realised: Mapping[str, Level]
+    training_flops: float
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What came of a trial of a learner.
+
+    Parameters
+    ----------
+    outcomes
+        Name -> value; all of the workload's `outcomes`.
+    realised
+        As in its plan, and what only training tells (steps made, where it stopped early).
+    """
+
+    outcomes: Mapping[str, float]
+    realised: Mapping[str, Level]
+
+
+class Learner(Workload, Protocol):
+    """Something that learns: a trial trains it, keeps its learning curve and ends there; nothing is pruned or served."""
+
+    def plan(self, factors: Mapping[str, Level]) -> Plan:
+        """What a trial will do; an intervention that cannot be had as it was asked for raises WorkloadError."""
+
+    def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
+        """Run a trial, a pure function of settings and factors on one thread of a kind of CPU.
+
+        Raises
+        ------
+        DivergedError, TimedOutError
+            `trialhouse.learning.engine`; both are outcomes.
+        """

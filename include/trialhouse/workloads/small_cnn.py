@@ -19,7 +19,7 @@ from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads import datasets
 from trialhouse.workloads.factors import PRUNING_FACTORS, SERVING_FACTORS, check_factors
 from trialhouse.workloads.parsing import parse_settings
-from trialhouse.workloads.protocol import Examples, ImageSource, Phase, Recipe, Split
+from trialhouse.workloads.protocol import OUTCOMES, Examples, ImageSource, Phase, Recipe, Split
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,9 @@ class SmallCNNSettings(BaseModel):
 
 
 class SmallCNN:
-    """See the module; a `trialhouse.workloads.protocol.Workload`."""
+    """See the module; a `trialhouse.workloads.protocol.Classifier`."""
+
+    outcomes = OUTCOMES
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = parse_settings(SmallCNNSettings, NAME, settings)

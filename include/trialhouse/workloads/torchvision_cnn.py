@@ -20,7 +20,7 @@ from trialhouse.workloads import datasets, given_weights, torchvision_networks
 from trialhouse.workloads.factors import PRUNING_FACTORS, SERVING_FACTORS, check_factors
 from trialhouse.workloads.images import Folder, Images, from_arrays
 from trialhouse.workloads.parsing import parse_settings
-from trialhouse.workloads.protocol import Examples, ImageSource, Phase, Recipe, Split
+from trialhouse.workloads.protocol import OUTCOMES, Examples, ImageSource, Phase, Recipe, Split
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,9 @@ class TorchvisionCNNSettings(BaseModel):
 
 
 class TorchvisionCNN:
-    """See the module; a `trialhouse.workloads.protocol.Workload`."""
+    """See the module; a `trialhouse.workloads.protocol.Classifier`."""
+
+    outcomes = OUTCOMES
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = parse_settings(TorchvisionCNNSettings, NAME, settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trialhouse.errors import WorkloadError
 from trialhouse.studies.spec import Level
 from trialhouse.workloads.layout import is_channels_last
-from trialhouse.workloads.protocol import Workload
+from trialhouse.workloads.protocol import Classifier
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ class WeightsStore:
             content: dict[str, Any] = json.loads(file.metadata()["about"])
         return content
 
-    def load(self, weights_id: str, workload: Workload, factors: Mapping[str, Level]) -> torch.nn.Module:
+    def load(self, weights_id: str, workload: Classifier, factors: Mapping[str, Level]) -> torch.nn.Module:
         """A trial's network, in evaluation mode, with the shapes that pruning left it.
 
         Raises
@@ -83,7 +83,7 @@ class WeightsStore:
         return self.root / f"{weights_id}.failed.json"
 
 
-def load_network(path: Path, workload: Workload, factors: Mapping[str, Level]) -> torch.nn.Module:
+def load_network(path: Path, workload: Classifier, factors: Mapping[str, Level]) -> torch.nn.Module:
     """See `WeightsStore.load`."""
     from safetensors.torch import load_file
 

@@ -17,7 +17,7 @@ from trialhouse.profiling.trials import profile_trials_for
 from trialhouse.settings import get_settings
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.designs import labelled_trials
-from trialhouse.training import make_weights_for
+from trialhouse.training.weights import make_weights_for
 
 REPEATS, TRIALS = 20, 8
 

@@ -17,7 +17,7 @@ from trialhouse.profiling.trials import profile_trials_for
 from trialhouse.settings import PROJECT_DIR, Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
-from trialhouse.training import make_weights_for
+from trialhouse.training.weights import make_weights_for
 from trialhouse.workloads.weights import WeightsStore
 
 needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux enforces the memory limit")

@@ -18,7 +18,7 @@ from trialhouse.pruning.importance import load_importance
 from trialhouse.pruning.layers import prunable_layers
 from trialhouse.pruning.masks import MASKS, make_permanent
 from trialhouse.pruning.pruner import FLOPS_TOLERANCE, prune, prune_to_flops
-from trialhouse.training import fit
+from trialhouse.training.weights import fit
 from trialhouse.workloads.factors import MASK_METHODS, pruning_methods, structured_methods
 from trialhouse.workloads.protocol import Recipe
 from trialhouse.workloads.registry import make_workload

@@ -16,7 +16,7 @@ from trialhouse.pruning.pruner import prune
 from trialhouse.settings import Settings
 from trialhouse.studies.catalogue import load_study
 from trialhouse.studies.spec import Factor
-from trialhouse.training import fit
+from trialhouse.training.weights import fit
 from trialhouse.workloads import torchvision_networks
 from trialhouse.workloads.factors import PRUNING_FACTORS
 from trialhouse.workloads.protocol import Examples, Recipe

@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,8 +27,9 @@ from trialhouse.registration import registered
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Level, Study
-from trialhouse.workloads.protocol import Examples, Recipe, Workload
-from trialhouse.workloads.registry import load_workload
+from trialhouse.training.threads import circumstances, one_thread
+from trialhouse.workloads.protocol import Classifier, Examples, Recipe
+from trialhouse.workloads.registry import load_classifier
 from trialhouse.workloads.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def make_weights_for(
 ) -> dict[str, int]:
     """The same for a study and trials in hand; see `make_weights`."""
     settings = settings or get_settings()
-    workload = load_workload(study)
+    workload = load_classifier(study)
     store, landing = WeightsStore(settings.weights_dir), LandingZone(settings.landing_dir)
     factors = {trial.weights_id: trial.factors for trial in trials}
     ordered = sorted(factors, key=lambda weights_id: (pretrained_id(workload, factors[weights_id]), weights_id))
@@ -104,24 +103,11 @@ def make_weights_for(
     return dict(counts)
 
 
-def pretrained_id(workload: Workload, factors: Mapping[str, Level]) -> str:
+def pretrained_id(workload: Classifier, factors: Mapping[str, Level]) -> str:
     """Id of the network before pruning: the workload with its settings and data, and the factors that determine the network."""
     identity = workload.identity()
     determinants = {name: factors[name] for name in identity.network_factors if name in factors}
     return content_id("pretrained", {**vars(identity), "settings": dict(identity.settings), "factors": determinants})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: sums do not depend on how many share the work, and processes do not fight for CPUs."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def fit(network: torch.nn.Module, train: Examples, test: Examples, recipe: Recipe, phase: str, seed: int) -> list[CurvePoint]:
@@ -212,10 +198,10 @@ def evaluate(network: torch.nn.Module, examples: Examples) -> tuple[float, float
     return correct / len(examples.targets), loss / len(examples.targets)
 
 
-def _attempt(workload: Workload, weights_id: str, factors: Mapping[str, Level], store: WeightsStore) -> Attempt:
+def _attempt(workload: Classifier, weights_id: str, factors: Mapping[str, Level], store: WeightsStore) -> Attempt:
     """Make one set of weights; whatever goes wrong with it is the attempt's status."""
     attempt = Attempt("weights", weights_id, weights_id)
-    attempt.profiles = _circumstances()
+    attempt.profiles = circumstances()
     try:
         _make(attempt, workload, weights_id, factors, store)
     except DivergedError as error:
@@ -232,7 +218,7 @@ def _attempt(workload: Workload, weights_id: str, factors: Mapping[str, Level], 
     return attempt
 
 
-def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mapping[str, Level], store: WeightsStore) -> None:
+def _make(attempt: Attempt, workload: Classifier, weights_id: str, factors: Mapping[str, Level], store: WeightsStore) -> None:
     train, test = workload.examples("train"), workload.examples("test")
     network, curves = _pretrained(workload, factors, store)
     attempt.curves += curves
@@ -264,7 +250,7 @@ def _make(attempt: Attempt, workload: Workload, weights_id: str, factors: Mappin
 
 
 def _prune(
-    network: torch.nn.Module, workload: Workload, factors: Mapping[str, Level], example: torch.Tensor, train: Examples
+    network: torch.nn.Module, workload: Classifier, factors: Mapping[str, Level], example: torch.Tensor, train: Examples
 ) -> dict[str, Level]:
     """Prune as the factors say; gives what came about. Chance goes by seed: within a block, treatments differ by nothing else."""
     seed = _seed_from("pruning", pretrained_id(workload, factors))
@@ -279,7 +265,7 @@ def _prune(
 
 
 def _recover(
-    network: torch.nn.Module, workload: Workload, factors: Mapping[str, Level], train: Examples, test: Examples
+    network: torch.nn.Module, workload: Classifier, factors: Mapping[str, Level], train: Examples, test: Examples
 ) -> list[CurvePoint]:
     """Do to the pruned network what the factor `recovery` says; gives the curves of training, if there was any."""
     recovery = str(factors.get("recovery", "finetune"))
@@ -299,7 +285,7 @@ def _recover(
     return []
 
 
-def _pretrained(workload: Workload, factors: Mapping[str, Level], store: WeightsStore) -> tuple[torch.nn.Module, list[CurvePoint]]:
+def _pretrained(workload: Classifier, factors: Mapping[str, Level], store: WeightsStore) -> tuple[torch.nn.Module, list[CurvePoint]]:
     """The network before pruning, from the cache or trained now, with its curves."""
     identifier = pretrained_id(workload, factors)
     with store.making(identifier):
@@ -319,18 +305,6 @@ def _pretrained(workload: Workload, factors: Mapping[str, Level], store: Weights
         raise DivergedError("pretraining", failure["epoch"], [CurvePoint(*point) for point in failure["curves"]])
     # read back even if just trained, so that both ways go on from the very same state
     return store.load(identifier, workload, factors), [CurvePoint(*point) for point in store.about(identifier)["curves"]]
-
-
-def _circumstances() -> dict[str, Reading]:
-    """What the last bits of the weights depend on besides content."""
-    import torch
-
-    return {
-        "threads": Reading(torch.get_num_threads()),
-        "isa": Reading(text=torch.backends.cpu.get_cpu_capability()),
-        "torch_version": Reading(text=torch.__version__),
-        "process_id": Reading(os.getpid()),
-    }
 
 
 def _seed(factors: Mapping[str, Level]) -> int:

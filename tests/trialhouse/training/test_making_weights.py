@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from tests.trialhouse.engine import outcomes, rows, tiny_study, trials_of
-from trialhouse import training
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
-from trialhouse.training import make_weights_for, pretrained_id
+from trialhouse.training import weights as training
+from trialhouse.training.weights import make_weights_for, pretrained_id
 from trialhouse.workloads.registry import load_workload, make_workload
 from trialhouse.workloads.weights import WeightsStore
 
@@ -67,7 +67,7 @@ def test_the_same_bits_in_one_piece_in_parts_and_in_other_processes(home: Settin
         from pathlib import Path
         from tests.trialhouse.engine import tiny_study, trials_of
         from trialhouse.settings import Settings
-        from trialhouse.training import make_weights_for
+        from trialhouse.training.weights import make_weights_for
         study = tiny_study(ratios=(0, 0.3, 0.6), methods=("random_structured",))
         counts = make_weights_for(study, trials_of(study), int(sys.argv[2]), 2, settings=Settings(home=Path(sys.argv[1])))
         assert set(counts) == {"ok"}, counts

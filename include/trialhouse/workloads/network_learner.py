@@ -1,0 +1,320 @@
+"""Networks that learn by design: every setting of a trial can be a factor, and whoever sets one says what follows from it.
+
+A setting that is a factor's name takes the trial's level in place of its own. Two quantities are consequences, and are had
+by solving for what causes them:
+
+| setting | solved for | held |
+|---|---|---|
+| `parameters` | `width` | `depth` |
+| `training_flops` (all of them, forward and backward) | `steps` | the network and `batch_size` |
+
+So do(width) with `training_flops` set holds depth, data and compute, and the number of steps gives way; with `epochs` or
+`steps` set, compute follows the width instead. What cannot be had within `TOLERANCE` is refused before anything runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trialhouse.errors import WorkloadError
+from trialhouse.learning.data import Data
+from trialhouse.learning.engine import Note, evaluate, train
+from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
+from trialhouse.learning.sizes import Sizes, measure_sizes
+from trialhouse.studies.designs import WorkloadIdentity
+from trialhouse.studies.spec import Factor, Level
+from trialhouse.workloads.parsing import parse_settings
+from trialhouse.workloads.protocol import Lesson, Plan
+
+if TYPE_CHECKING:
+    import torch
+
+TOLERANCE = 0.05
+"""How far a solved quantity may end from what was asked for: channels and steps are whole numbers."""
+MOST_WIDTH = 4096
+LENGTHS = ("epochs", "steps", "training_flops")
+"""Ways to say how long to train; a trial goes by the one that is a factor."""
+
+OUTCOMES = frozenset(
+    {"loss", "accuracy", "error", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
+    | {"parameters", "non_embedding_parameters", "flops", "training_flops", "chinchilla_flops", "training_memory_bytes"}
+    | {"steps", "examples_seen", "epochs_seen", "learning_rate", "is_stopped_early", "training_s"}
+)
+"""What is known of every trial of a network that learned."""
+
+
+class LearnerSettings(BaseModel):
+    """What every network learner can be told; each of them can also be a factor of a study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    seed: int = Field(0, ge=0)
+    """Of initial weights, the choice and order of examples, and noise."""
+    width: int = Field(16, ge=1, le=MOST_WIDTH)
+    """Size of a layer: channels, units or model dimension, as the workload says."""
+    depth: int = Field(2, ge=1, le=256)
+    """Number of layers, as the workload counts them."""
+    parameters: int | None = Field(None, ge=1)
+    """Number of parameters, in place of a width: the width follows, the depth is held."""
+    n_train: int | None = Field(None, ge=1)
+    """Training examples: the first so many in an order that goes by the seed, so smaller sets are part of larger ones. None: all."""
+    epochs: float | None = Field(None, gt=0)
+    """How often each example is seen."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of the weights."""
+    training_flops: float | None = Field(None, gt=0)
+    """Floating-point operations of the whole training: the number of steps follows."""
+    batch_size: int = Field(64, ge=1)
+    """Examples per step."""
+    learning_rate: float = Field(0.003, gt=0)
+    """Highest learning rate, at the reference width where it goes by width."""
+    learning_rate_rule: Literal["fixed", "inverse_width"] = "inverse_width"
+    """`inverse_width`: times `reference_width / width`, since the best rate falls with width and a fixed one would confound the
+    two (Yang et al. 2021, mu-transfer, for Adam and hidden layers). `fixed`: as it is."""
+    reference_width: int = Field(16, ge=1)
+    """Width at which `learning_rate` was chosen."""
+    most_learning_rate: float = Field(0.02, gt=0)
+    """No rule goes beyond it."""
+    optimiser: Optimiser = "adam"
+    """`adam`, `adamw` or `sgd` with momentum 0.9."""
+    schedule: Schedule = "one_cycle"
+    """How the learning rate goes: `trialhouse.learning.recipe`."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps; of `cosine` and `warmup_stable_decay`."""
+    decay: float = Field(0.2, ge=0, le=1)
+    """Share of the steps; of `warmup_stable_decay`."""
+    weight_decay: float = Field(0.0, ge=0)
+    """As the optimiser applies it."""
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of a gradient."""
+    precision: Precision = "float32"
+    """`bfloat16` runs matrix products in it."""
+    patience: int | None = Field(None, ge=1)
+    """Early stopping after so many of 20 evaluations in a row without a lower validation loss. None: never."""
+    validation_examples: int = Field(1000, ge=1)
+    """Examples of the training split that are kept apart for learning curves and early stopping (at most a sixth of it)."""
+    curve: Literal["log_spaced", "epochs"] = "log_spaced"
+    """Points of the learning curve: after 1, 2, 4, ... steps, or after every epoch; and after the last step."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LearnerSettings:
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(LENGTHS)} must be set, got {' and '.join(given) or 'none'}")
+        return self
+
+
+Settings = TypeVar("Settings", bound=LearnerSettings)
+
+
+class NetworkLearner(ABC, Generic[Settings]):
+    """A `trialhouse.workloads.protocol.Learner` that trains a network; a subclass says which, and on what."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    """Raised whenever the same settings would give another network, other data or another training."""
+    kind: type[Settings]
+    outcomes: ClassVar[frozenset[str]] = OUTCOMES
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = parse_settings(self.kind, self.name, _one_length(settings))
+
+    @abstractmethod
+    def network(self, settings: Settings) -> torch.nn.Module:
+        """The network with fresh weights; the caller seeds PyTorch."""
+
+    @abstractmethod
+    def example(self, settings: Settings) -> torch.Tensor:
+        """An input (1, ...) of the right shape and type; its values do not matter."""
+
+    @abstractmethod
+    def positions(self, settings: Settings) -> int:
+        """Targets per example."""
+
+    @abstractmethod
+    def available(self, settings: Settings) -> int:
+        """Number of training examples that there are."""
+
+    @abstractmethod
+    def data(self, settings: Settings) -> tuple[Data, Data, Data]:
+        """Training (`n_train` examples), validation and test data of a trial."""
+
+    @abstractmethod
+    def checksum(self) -> str:
+        """SHA-256 of the data."""
+
+    def check(self, factors: Sequence[Factor]) -> None:
+        """Refuse factors that are no settings, and levels that these cannot take."""
+        for factor in factors:
+            if factor.name not in self.kind.model_fields:
+                expected = f"factors of workload {self.name!r} must be among its settings {sorted(self.kind.model_fields)}"
+                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
+            for level in factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise):
+                self._of_trial({factor.name: level})
+        if len(set(LENGTHS) & {factor.name for factor in factors}) > 1:
+            raise WorkloadError(f"at most one of {', '.join(LENGTHS)} can be a factor: each determines the others", "several", "remove one")
+
+    def identity(self) -> WorkloadIdentity:
+        """Settings with all defaults, and the checksum of the data."""
+        return WorkloadIdentity(self.name, self.version, self.settings.model_dump(), self.checksum(), (), tuple(self.kind.model_fields))
+
+    def plan(self, factors: Mapping[str, Level]) -> Plan:
+        """See `Learner`."""
+        settings, recipe, sizes = self._solved(factors)
+        known: dict[str, Level] = {
+            "width": settings.width,
+            "parameters": sizes.parameters,
+            "n_train": self._examples(settings),
+            "steps": recipe.steps,
+            "epochs": recipe.steps * recipe.batch_size / self._examples(settings),
+            "training_flops": float(recipe.steps * recipe.batch_size * sizes.training_flops),
+        }
+        # the learning rate stays what was assigned: its rule is part of the intervention on width
+        return Plan({name: known.get(name, level) for name, level in factors.items()}, float(known["training_flops"]))
+
+    def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
+        """See `Learner`."""
+        import torch
+
+        settings, recipe, sizes = self._solved(factors)
+        training, validation, test = self.data(settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed_for("weights", settings))
+            network = self.network(settings)
+        started = time.process_time()
+        points = _points(settings, recipe, len(training))
+        seed = self.seed_for("order", settings)
+        trained = train(network, training, validation, recipe, seed=seed, note=note, points=points, timeout_s=timeout_s)
+        training_s = time.process_time() - started
+        held, final = evaluate(network, validation), evaluate(network, test)
+        seen = trained.steps * recipe.batch_size
+        outcomes = {
+            "loss": final.loss,
+            "accuracy": final.accuracy,
+            "error": 1 - final.accuracy,
+            "train_loss": trained.train.loss,
+            "train_accuracy": trained.train.accuracy,
+            "validation_loss": held.loss,
+            "validation_accuracy": held.accuracy,
+            "parameters": sizes.parameters,
+            "non_embedding_parameters": sizes.non_embedding_parameters,
+            "flops": sizes.flops,
+            "training_flops": seen * sizes.training_flops,
+            "chinchilla_flops": sizes.chinchilla_flops(seen),
+            "training_memory_bytes": sizes.memory_bytes(recipe.batch_size),
+            "steps": trained.steps,
+            "examples_seen": seen,
+            "epochs_seen": seen / len(training),
+            "learning_rate": recipe.learning_rate,
+            "is_stopped_early": float(trained.is_stopped_early),
+            "training_s": training_s,
+        }
+        realised = dict(self.plan(factors).realised)
+        made = {"steps": trained.steps, "epochs": seen / len(training), "training_flops": float(seen * sizes.training_flops)}
+        return Lesson(outcomes, {name: made.get(name, level) for name, level in realised.items()})
+
+    def seed_for(self, purpose: str, settings: LearnerSettings) -> int:
+        """A seed of 63 bits: within a block (one `seed`) all treatments share their chance."""
+        text = f"{purpose}:{self.name}:{settings.seed}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+    def _of_trial(self, factors: Mapping[str, Level]) -> Settings:
+        """The settings with a trial's levels in their place."""
+        return parse_settings(self.kind, self.name, {**self.settings.model_dump(), **_one_length(factors)})
+
+    def _solved(self, factors: Mapping[str, Level]) -> tuple[Settings, Recipe, Sizes]:
+        """A trial's settings with its width solved for, its recipe with its steps solved for, and the sizes of its network."""
+        settings = self._of_trial(factors)
+        if settings.parameters is not None:
+            settings = settings.model_copy(update={"width": self._width(settings)})
+        sizes = self.sizes(settings)
+        return settings, self._recipe(settings, sizes), sizes
+
+    def sizes(self, settings: Settings) -> Sizes:
+        """Sizes of the settings' network, measured once for each shape."""
+        # nothing else can matter to a shape: how long to train, on what and by which chance
+        irrelevant = dict.fromkeys(("parameters", *LENGTHS)) | {"steps": 1, "seed": 0, "learning_rate": 1.0, "n_train": None}
+        return self._sizes(settings.model_copy(update=irrelevant))
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - as long as the workload lives
+    def _sizes(self, settings: Settings) -> Sizes:
+        return measure_sizes(lambda: self.network(settings), self.example(settings), self.positions(settings))
+
+    def _width(self, settings: Settings) -> int:
+        """The width whose number of parameters is nearest to the one that was asked for."""
+        target = settings.parameters or 0
+
+        def parameters(width: int) -> int:
+            return self.sizes(settings.model_copy(update={"width": width})).parameters
+
+        low, high = 1, 2
+        while high < MOST_WIDTH and parameters(high) < target:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if parameters(middle) < target else (low, middle)
+        best = min((low, high), key=lambda width: abs(parameters(width) - target))
+        if abs(parameters(best) - target) > TOLERANCE * target:
+            expected = f"some width must have {target:,} parameters within {TOLERANCE:.0%} at depth {settings.depth}"
+            raise WorkloadError(expected, f"{parameters(best):,} at width {best}", "choose another number of parameters or depth")
+        return best
+
+    def _recipe(self, settings: Settings, sizes: Sizes) -> Recipe:
+        examples, batch_size = self._examples(settings), settings.batch_size
+        if settings.steps is not None:
+            steps = settings.steps
+        elif settings.epochs is not None:
+            steps = max(1, round(settings.epochs * examples / batch_size))
+        else:
+            per_step = batch_size * sizes.training_flops
+            target = settings.training_flops or 0.0
+            steps = max(1, round(target / per_step))
+            if abs(steps * per_step - target) > TOLERANCE * target:
+                expected = f"some number of steps must take {target:.3g} training_flops within {TOLERANCE:.0%}"
+                got = f"{per_step:.3g} per step at width {settings.width}, depth {settings.depth}, batch size {batch_size}"
+                raise WorkloadError(expected, got, "raise training_flops, or lower the width, depth or batch size")
+        rate = settings.learning_rate
+        if settings.learning_rate_rule == "inverse_width":
+            rate *= settings.reference_width / settings.width
+        return Recipe(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=min(rate, settings.most_learning_rate),
+            optimiser=settings.optimiser,
+            schedule=settings.schedule,
+            warmup=settings.warmup,
+            decay=settings.decay,
+            weight_decay=settings.weight_decay,
+            precision=settings.precision,
+            clip=settings.clip,
+            patience=settings.patience,
+        )
+
+    def _examples(self, settings: Settings) -> int:
+        there = self.available(settings)
+        asked = settings.n_train or there
+        if asked > there:
+            raise WorkloadError(f"n_train must be at most the {there:,} training examples that there are", f"{asked:,}", "lower n_train")
+        return asked
+
+
+def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, and where it says how long to train, the other ways of saying so are off."""
+    others = dict.fromkeys(LENGTHS) if set(LENGTHS) & set(given) else {}
+    return {**others, **given}
+
+
+def _points(settings: LearnerSettings, recipe: Recipe, examples: int) -> tuple[int, ...]:
+    if settings.curve == "log_spaced":
+        return log_spaced(recipe.steps)
+    per_epoch = examples / recipe.batch_size
+    epochs = math.floor(recipe.steps / per_epoch)
+    return (*(math.ceil(per_epoch * number) for number in range(1, epochs + 1)), recipe.steps)
