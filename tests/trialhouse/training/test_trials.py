@@ -130,7 +130,7 @@ t.train_trials_for(study, trials)
 def test_what_cannot_be_had_is_refused_before_anything_runs(home: Settings, fields: dict[str, Any], message: str) -> None:
     settings, factors = fields.pop("settings", None), fields.pop("factors", ())
     width = {"name": "width", "kind": "ordinal", "levels": [2, 8]}
-    with pytest.raises((SpecError, WorkloadError), match=".") as caught:
+    with pytest.raises((SpecError, WorkloadError), match=r".") as caught:
         plan(learning_study(settings, (width, *factors), **fields), home)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
