@@ -286,7 +286,7 @@ def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]
             raise SpecError(expected, repr(estimand.outcome), f"fix study {study.name!r}")
         name = estimand.graph or study.graph
         graph = read_graph(graphs[name], name)
-        graph.require(treatment, outcome)
+        graph.require_path(treatment, outcome)
         if graph.assignment == "randomised" and study.design.kind == "observational":
             expected = f"{name} must not say that the treatment was randomised in an observational study"
             raise SpecError(expected, "assignment 'randomised'", f"fix {name} or design.kind")

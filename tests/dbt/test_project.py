@@ -59,7 +59,7 @@ def test_an_empty_warehouse_has_every_mart(empty: Settings) -> None:
 def test_unit_tests_of_models_pass(empty: Settings) -> None:
     lines: list[str] = []
     models._dbt(["test", "--select", "test_type:unit"], lines.append, empty)
-    assert sum("of 7 PASS" in line for line in lines) == 7, "\n".join(lines)
+    assert sum("of 8 PASS" in line for line in lines) == 8, "\n".join(lines)
 
 
 def test_every_model_says_its_grain_first(manifest: dict[str, Any]) -> None:

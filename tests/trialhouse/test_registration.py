@@ -90,6 +90,7 @@ def test_a_form_that_cannot_be_met_lands_nothing(home: Settings) -> None:
         ({"outcome": "colour"}, None, "outcome of estimand 'pruning_on_accuracy' must be one of .*, got 'colour'"),
         ({"outcome": "load_ms"}, None, "pruning.dot must name 'load_ms'"),
         ({}, "digraph { accuracy -> pruning_ratio; pruning_ratio -> accuracy }", "must have no cycle"),
+        ({}, "digraph { pruning_ratio -> flops; seed -> accuracy }", "must draw a path from 'pruning_ratio' to 'accuracy', got none"),
         ({"graph": "nowhere.dot"}, None, "got 'nowhere.dot'"),
     ],
 )

@@ -9,7 +9,6 @@ from typing import Any
 import networkx as nx
 
 from trialhouse.causal.model import Assignment, CausalGraph
-from trialhouse.errors import EstimationError
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,8 @@ def identify(
     EstimationError
         If the graph draws no path from the treatment to the outcome.
     """
+    graph.require_path(treatment, outcome)
     estimand = model.identify_effect(proceed_when_unidentifiable=True)
-    if estimand.no_directed_path:
-        remedy = "draw what the treatment may cause, or ask another question"
-        raise EstimationError(f"{graph.name} must draw a path from {treatment!r} to {outcome!r}", "none", remedy)
     sets = {tuple(sorted(columns)) for columns in (estimand.backdoor_variables or {}).values() if columns is not None}
     is_identified = bool(sets)
     observed = set(model._data.columns)

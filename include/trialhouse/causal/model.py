@@ -66,6 +66,13 @@ class CausalGraph:
             if node not in self.digraph:
                 raise EstimationError(f"{self.name} must name {node!r}", f"the nodes {sorted(self.digraph)}", "draw it or fix the name")
 
+    def require_path(self, treatment: str, outcome: str) -> None:
+        """Raise an `EstimationError` unless both are in the graph and arrows lead from the treatment to the outcome."""
+        self.require(treatment, outcome)
+        if not nx.has_path(self.digraph, treatment, outcome):
+            remedy = "draw what the treatment may cause, or ask another question"
+            raise EstimationError(f"{self.name} must draw a path from {treatment!r} to {outcome!r}", "none", remedy)
+
     def with_treatment(self, treatment: str, factor: str) -> CausalGraph:
         """The graph with `treatment`, made from `factor`, in the factor's place (unless it is drawn already)."""
         if treatment in self.digraph or factor not in self.digraph:

@@ -15,6 +15,7 @@ from trialhouse.reporting.formats import (
     MISSING,
     EffectText,
     Quantity,
+    as_number,
     condition,
     counted,
     effect_text,
@@ -87,6 +88,8 @@ class Finding:
     """Mean of the outcome over finished trials at the treatment's control level, nothing adjusted; None where the estimate
     speaks of some strata only."""
     is_primary: bool
+    everywhere: str = "all classes"
+    """What an effect without a subgroup speaks of."""
 
     @property
     def naive(self) -> Effect | None:
@@ -103,8 +106,8 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The subgroup as words: ``laptop``, or ``all classes``."""
-        return "all classes" if self.headline.subgroup is None else words(self.headline.subgroup)
+        """The subgroup as words: ``laptop``, ``width 8``, or ``all classes``."""
+        return where_text(self.headline, self.everywhere)
 
     def text(self, effect: Effect | None = None, *, is_long: bool = False) -> EffectText:
         """The estimate (of the headline, or of another method) in written form."""
@@ -272,6 +275,14 @@ def answer(study_id: str, warehouse: Path) -> Answer:
     return answer_of(read_study(study_id, warehouse))
 
 
+def where_text(effect: Effect, everywhere: str) -> str:
+    """Where an effect holds, as words; a number says what it is a level of."""
+    if effect.subgroup is None:
+        return everywhere
+    name = level_name(effect.subgroup)
+    return name if as_number(effect.subgroup) is None else f"{words(str(effect.subgroup_column))} {name}"
+
+
 def answer_of(data: StudyData) -> Answer:
     """The answer from rows that were already read."""
     gates, warnings = (
@@ -324,8 +335,7 @@ def _findings(data: StudyData) -> tuple[Finding, ...]:
             continue  # another level (dose-response) or a part of the treated arm (one method only)
         groups.setdefault((effect.estimand, effect.subgroup), []).append(effect)
     order = {name: place for place, name in enumerate(data.estimands)}
-    classes = {name: place for place, name in enumerate(data.spec["hardware_classes"])}
-    keys = sorted(groups, key=lambda key: (order[key[0]], classes.get(key[1] or "", len(classes)), key[1] or ""))
+    keys = sorted(groups, key=lambda key: (order[key[0]], data.order(key[1])))
     found = []
     for key in keys:
         headline = min(groups[key], key=_rank)
@@ -340,6 +350,7 @@ def _findings(data: StudyData) -> tuple[Finding, ...]:
                 change=_change(data, headline),
                 control_level=_control_level(data, headline),
                 is_primary=data.estimands[key[0]]["is_primary"],
+                everywhere=data.everywhere,
             )
         )
     return tuple(found)

@@ -77,7 +77,15 @@ class _Panel:
         )
 
 
-def lines(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], *, reference: tuple[float, str] | None = None) -> str:
+def lines(
+    title: str,
+    x_axis: Axis,
+    y_axis: Axis,
+    series: Sequence[Series],
+    *,
+    reference: tuple[float, str] | None = None,
+    marks: Sequence[float | str] | None = None,
+) -> str:
     """Lines over the levels of a treatment, one per series, with 95% intervals and names at their ends.
 
     Parameters
@@ -90,6 +98,8 @@ def lines(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], *, r
         At most five are told apart by colour and dash.
     reference
         A level that means something (no effect, the class's limit), and its name.
+    marks
+        The levels that the x axis names; default: all of them.
     """
     names = [one.name if len(one.name) <= 18 else f"{one.name[:17]}…" for one in series]
     label = f"{title}: {y_axis.label} over {x_axis.label}, one line for each of {', '.join(names)}"
@@ -98,10 +108,11 @@ def lines(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], *, r
     x = _x_scale(levels, panel)
     y = _y_axis(panel, y_axis, [value for one in series for point in one.points for value in _values(point)], reference)
     bottom, top = panel.y_range
-    _x_axis(panel, x_axis, [(x(level), level_name(level)) for level in levels])
+    _x_axis(panel, x_axis, [(x(level), level_name(level)) for level in (levels if marks is None else marks)])
     ends = []
+    has_intervals = any(is_number(point.low) for one in series for point in one.points)
     for index, one in enumerate(series):
-        shift = 5.0 * (index - (len(series) - 1) / 2)
+        shift = 5.0 * (index - (len(series) - 1) / 2) if has_intervals else 0.0
         style = f"s{index % _SERIES}"
         points = [(x(point.level) + shift, point) for point in one.points]
         if len(points) > 1:
@@ -271,12 +282,18 @@ def _x_axis(panel: _Panel, axis: Axis, marks: Sequence[tuple[float, str]]) -> No
     panel.add("text", label, class_="axis-label middle", x=(left + right) / 2, y=HEIGHT - 4)
 
 
+_LOGARITHMIC = 4.0
+"""Ratio of the largest to the smallest level from which on ratios are drawn in proportion, not differences."""
+
+
 def _x_scale(levels: Sequence[float | str], panel: _Panel) -> Callable[[float | str], float]:
-    """Numbers in proportion, names at equal distances."""
+    """Numbers in proportion (over a wide range their logarithms), names at equal distances."""
     left, right = panel.x_range[0] + 12, panel.x_range[1] - 6
     numbers = [as_number(level) for level in levels]
     places: Mapping[float | str, float]
     if None not in numbers and len(levels) > 1:
+        if min(numbers) > 0 and max(numbers) >= _LOGARITHMIC * min(numbers) and len(numbers) > 2:  # type: ignore[type-var,operator]
+            numbers = [math.log(value) for value in numbers]  # type: ignore[arg-type]
         low, high = min(numbers), max(numbers)  # type: ignore[type-var]
         places = {level: (value - low) / (high - low) for level, value in zip(levels, numbers, strict=True)}  # type: ignore[operator]
     else:

@@ -41,6 +41,13 @@ def _share(noun: str) -> Quantity:
 
 _KNOWN = {
     "accuracy": _share("accuracy"),
+    "error": _share("error"),
+    "train_accuracy": _share("training accuracy"),
+    "validation_accuracy": _share("validation accuracy"),
+    "loss": Quantity("loss", 1.0, "nats", "nats", "nats"),
+    "train_loss": Quantity("training loss", 1.0, "nats", "nats", "nats"),
+    "validation_loss": Quantity("validation loss", 1.0, "nats", "nats", "nats"),
+    "training_s": Quantity("training time", 1.0, "s", "s", "s"),
     "weights_accuracy": _share("accuracy of the weights"),
     "memory_utilisation": _share("memory utilisation"),
     "is_oom": _share("the chance of running out of memory"),
@@ -58,6 +65,8 @@ def quantity(outcome: str, indicators: Mapping[str, Mapping[str, Any]] | None = 
         return _KNOWN[outcome]
     if indicators and outcome in indicators:
         return _share(f"the chance of {words(outcome)} ({condition(indicators[outcome])})")
+    if outcome.startswith("capability_"):
+        return _share(words(outcome.removeprefix("capability_")))
     if outcome.endswith("_ms"):
         return Quantity(words(outcome.removesuffix("_ms")), 1.0, "ms", "ms", "ms")
     if outcome.endswith("_bytes"):
@@ -67,7 +76,7 @@ def quantity(outcome: str, indicators: Mapping[str, Mapping[str, Any]] | None = 
 
 def words(name: str) -> str:
     """A column's or level's name as words: ``l1_structured`` becomes ``L1 structured``."""
-    text = name.replace("_", " ").strip()
+    text = _SAID.get(name, name).replace("_", " ").strip()
     return " ".join(_ACRONYMS.get(word.lower(), word) for word in text.split(" "))
 
 
@@ -80,13 +89,22 @@ def short_name(column: str) -> str:
     return words(column.removeprefix("is_"))
 
 
+_SAID = {"n_train": "training set"}
+"""Columns whose name is no word."""
+
 _ACRONYMS = {
+    "gpt": "GPT",
+    "mlp": "MLP",
+    "cnn": "CNN",
+    "vit": "ViT",
     "l1": "L1",
     "vgg16": "VGG-16",
     "googlenet": "GoogLeNet",
     "resnet18": "ResNet-18",
     "bn": "BN",
     "l2": "L2",
+    "lamp": "LAMP",
+    "taylor": "Taylor",
     "oom": "out-of-memory",
     "pc": "PC",
     "gpu": "GPU",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialhouse.errors import WarehouseError
+from trialhouse.reporting.formats import as_number
 
 Row = Mapping[str, Any]
 
@@ -50,6 +51,25 @@ class StudyData:
     estimates: Sequence[Row]
     refutations: Sequence[Row]
     configurations: Sequence[Row]
+    curves: Sequence[Row] = ()
+    """Validation loss by step, of trials that end with training."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its trials end with training: nothing is put to work on a class of hardware."""
+        return list(self.spec["hardware_classes"]) == ["host"]
+
+    @property
+    def everywhere(self) -> str:
+        """What an effect without a subgroup speaks of."""
+        return "all classes" if len(self.spec["hardware_classes"]) > 1 else "all trials"
+
+    def order(self, level: str | None) -> tuple[int, float, str]:
+        """Sorts subgroups: hardware classes as the spec has them, then numbers by size, then names."""
+        classes, value = list(self.spec["hardware_classes"]), as_number(level)
+        if level is not None and level in classes:
+            return (0, classes.index(level), level)
+        return (2, 0.0, level or "") if value is None else (1, value, "")
 
     @property
     def factors(self) -> dict[str, Mapping[str, Any]]:
@@ -147,12 +167,25 @@ def _read(study_id: str, connection: Any) -> StudyData:
             """,
             study_id,
         ),
+        curves=rows(
+            """
+            select trial_id, step, value from marts.fct_learning_curves
+            semi join (select trial_id from marts.fct_trials where study_id = ? and not is_sentinel) using (trial_id)
+            where split = 'validation' and metric = 'loss' and value is not null
+            order by trial_id, step
+            """,
+            study_id,
+        ),
     )
 
 
 def _add_factors(trials: list[dict[str, Any]], spec: Mapping[str, Any], study_id: str, rows: Any) -> None:
-    """Factors that are no column of `fct_trials` come from the version's analysis view."""
-    missing = [factor["name"] for factor in spec["factors"] if trials and factor["name"] not in trials[0]]
+    """Factors and asked-for outcomes that are no column of `fct_trials` come from the version's analysis view."""
+    if not trials:
+        return
+    view = {row["column_name"] for row in rows(f"describe analysis_versions.{_quoted(study_id)}")}
+    asked = [item["name"] for item in spec["factors"]] + [item["outcome"] for item in spec["estimands"]]
+    missing = [name for name in dict.fromkeys(asked) if name not in trials[0] and name in view]
     if not missing:
         return
     columns = ", ".join(_quoted(name) for name in ("trial_id", *missing))

@@ -12,6 +12,7 @@ from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method
 from trialhouse.reporting.dose_response import DoseResponse, dose_responses
 from trialhouse.reporting.formats import as_number, joined, level_name, quantity, short_name, words
 from trialhouse.reporting.marts import Row, StudyData
+from trialhouse.studies.spec import HARDWARE_CLASS
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,15 @@ def estimated_figure(data: StudyData, found: Answer) -> Figure | None:
         of = quantity(estimand["outcome"], data.indicators)
         start = figures.Point(_key(estimand["contrast"]["from"]), 0.0)
         series = []
-        for subgroup in sorted({effect.subgroup for effect in mine}, key=_class_order(data)):
+        for subgroup in sorted({effect.subgroup for effect in mine}, key=data.order):
             points = [start, *(_point(effect, of.scale) for effect in mine if effect.subgroup == subgroup)]
-            points.sort(key=lambda point: (isinstance(point.level, str), point.level))
-            series.append(figures.Series("all" if subgroup is None else words(subgroup), points))
+            points.sort(key=lambda point: by_level(point.level))
+            series.append(figures.Series("all" if subgroup is None else level_name(subgroup), points))
         noun = formats.title(of.noun.removeprefix("the "))
+        lines = "" if estimand["by"] in (None, HARDWARE_CLASS) else f", by {words(estimand['by'])}"
         drawings.append(
             figures.lines(
-                f"{noun}, {of.short_unit}" if of.short_unit else noun,
+                f"{noun}, {of.short_unit}{lines}" if of.short_unit else f"{noun}{lines}",
                 figures.Axis(words(estimand["treatment"]), data.factors[estimand["treatment"]]["unit"] or ""),
                 figures.Axis(f"effect on {of.noun}", is_signed=True),
                 series,
@@ -89,7 +91,8 @@ def estimated_figure(data: StudyData, found: Answer) -> Figure | None:
         "Each point is the adjusted effect of that level compared with the control level; bars are 95% intervals. "
         "A hollow point is withheld or failed: it is drawn for completeness and is no finding."
     )
-    return Figure("Estimated effect of each level, by class", note, drawings) if drawings else None
+    is_by_class = len(data.spec["hardware_classes"]) > 1
+    return Figure(f"Estimated effect of each level{', by class' if is_by_class else ''}", note, drawings) if drawings else None
 
 
 def _point(effect: Effect, scale: float) -> figures.Point:
@@ -106,7 +109,7 @@ def observed_figures(data: StudyData) -> list[Figure]:
         per_class = [one for one in dose_responses(data, treatment, estimand["outcome"], control) if one.series]
         if not per_class:
             continue
-        title, note = _said_of(per_class[0], f"{words(treatment)} {level_name(control)}")
+        title, note = _said_of(data, per_class[0], f"{words(treatment)} {level_name(control)}")
         is_chance = per_class[0].scale == "chance"
         drawn = [point for one in per_class for series in one.series for point in series.points]
         axis = figures.Axis(
@@ -118,9 +121,15 @@ def observed_figures(data: StudyData) -> list[Figure]:
         )
         x_axis = figures.Axis(words(treatment), data.factors[treatment]["unit"] or "")
         reference = (100.0, "") if per_class[0].scale == "ratio" else None
-        drawings = [figures.lines(words(one.hardware_class), x_axis, axis, one.series, reference=reference) for one in per_class]
+        names = {one.hardware_class: words(one.hardware_class) for one in per_class}
+        if data.is_trained:  # there are no classes to tell apart
+            names = dict.fromkeys(names, f"{title}, by {words(treatment)}")
+        drawings = [figures.lines(names[one.hardware_class], x_axis, axis, one.series, reference=reference) for one in per_class]
         found.append(Figure(title, note, drawings))
-    return found
+    if not data.is_trained or not found:
+        return found
+    notes = " ".join(dict.fromkeys(figure.note for figure in found))
+    return [Figure("Averages of the trials", notes, [panel for figure in found for panel in figure.panels])]
 
 
 def _readable(points: Sequence[figures.Point]) -> float:
@@ -128,9 +137,11 @@ def _readable(points: Sequence[figures.Point]) -> float:
     return 2.0 * max(point.value for point in points)
 
 
-def _said_of(one: DoseResponse, control: str) -> tuple[str, str]:
+def _said_of(data: StudyData, one: DoseResponse, control: str) -> tuple[str, str]:
     """Heading and note of the averages of an outcome."""
     noun = formats.title(short_name(one.outcome))
+    if one.scale == "share" and data.is_trained:
+        return noun, "Shares: mean over blocks; bars are 95% intervals from the spread between blocks."
     if one.scale == "share":
         return f"{noun} of the trials that finished", (
             "Mean over blocks; bars are 95% intervals from the spread between blocks. Trials that ran out of memory have no value."
@@ -182,6 +193,8 @@ def _batch_axis(data: StudyData) -> figures.Axis:
 
 def memory_figure(data: StudyData) -> Figure | None:
     """Memory utilisation by class (the source's figure 3)."""
+    if data.is_trained:
+        return None
     panels = []
     for hardware_class in data.spec["hardware_classes"]:
         groups = []
@@ -202,6 +215,8 @@ def memory_figure(data: StudyData) -> Figure | None:
 
 def out_of_memory_figure(data: StudyData) -> Figure | None:
     """Out-of-memory incidents by class and batch size (the source's figure 2)."""
+    if data.is_trained:
+        return None
     panels, totals = [], []
     for hardware_class in data.spec["hardware_classes"]:
         counts = [(name, sum(bool(trial["is_oom"]) for trial in trials), len(trials)) for name, trials in _by_batch(data, hardware_class)]
@@ -249,7 +264,7 @@ def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
         rows = []
         for effect in sorted(parts, key=_part_order(data)):
             *where, level = str(effect.subgroup).split(", ")
-            rows.append((", ".join(map(words, where)) or "all classes", words(level), effect, "part"))
+            rows.append((", ".join(map(words, where)) or data.everywhere, words(level), effect, "part"))
         if rows:
             forests.append(_forest(f"{noun_of(group[0])}: {group[0].change}", group[0].quantity, rows))
     return forests
@@ -281,16 +296,16 @@ def noun_of(finding: Finding) -> str:
     return formats.title(finding.quantity.noun.removeprefix("the "))
 
 
-def _class_order(data: StudyData) -> Any:
-    order = {name: place for place, name in enumerate(data.spec["hardware_classes"])}
-    return lambda name: (order.get(name or "", len(order)), name or "")
-
-
 def _part_order(data: StudyData) -> Any:
     """Classes and levels in the order of the spec."""
     levels = [str(level) for factor in data.factors.values() for level in factor["levels"]]
     order = {name: place for place, name in enumerate([*data.spec["hardware_classes"], *levels])}
     return lambda effect: [(order.get(part, len(order)), part) for part in str(effect.subgroup).split(", ")]
+
+
+def by_level(level: Any) -> tuple[bool, Any]:
+    """Sorts levels: numbers by size, then names."""
+    return (isinstance(level, str), level)
 
 
 def _key(level: Any) -> float | str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
-from trialhouse.reporting import choice, formats, panels, survivorship
+from trialhouse.reporting import choice, formats, learning, panels, survivorship
 from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
@@ -134,6 +134,7 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         registration=_registration(data),
         graphs=_graphs(data),
         estimated=panels.estimated_figure(data, found),
+        learning=learning.learning_figure(data),
         observed=panels.observed_figures(data),
         memory=panels.memory_figure(data),
         out_of_memory=panels.out_of_memory_figure(data),
@@ -163,6 +164,12 @@ def snippets(data: StudyData) -> list[Snippet]:
     name = str(data.study["study_name"]).replace("'", "''")
     treatment = next((factor for factor in data.factors if data.factors[factor]["assignment"] == "crossed"), None)
     by = ", ".join(["hardware_class", *([treatment] if treatment else [])])
+    averages = (
+        f"select {by}, count(*) as trials, avg(accuracy) as accuracy, median(latency_ms) as latency_ms,\n"
+        "       median(peak_memory_bytes) / 1048576 as peak_memory_mib, avg(is_oom) as out_of_memory_share\n"
+    )
+    if data.is_trained:
+        averages = f"select {by}, count(*) as trials, avg(accuracy) as accuracy, avg(loss) as loss, median(parameters) as parameters\n"
     return [
         Snippet(
             "Every current effect with its interval and verdict",
@@ -171,9 +178,7 @@ def snippets(data: StudyData) -> list[Snippet]:
         ),
         Snippet(
             "Averages by class and treatment, one row per trial in the view",
-            f"select {by}, count(*) as trials, avg(accuracy) as accuracy, median(latency_ms) as latency_ms,\n"
-            "       median(peak_memory_bytes) / 1048576 as peak_memory_mib, avg(is_oom) as out_of_memory_share\n"
-            f'from analysis."{name}"\nwhere is_measured\ngroup by {by}\norder by {by};',
+            f'{averages}from analysis."{name}"\nwhere is_measured\ngroup by {by}\norder by {by};',
         ),
         Snippet(
             "Trials that failed, and why",

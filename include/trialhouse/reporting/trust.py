@@ -27,6 +27,8 @@ def trust_of(data: StudyData) -> list[Trust]:
     """The questions in their order; empty before anything was published about this study's measurements."""
     if not data.measurement_checks:
         return []
+    if data.is_trained:
+        return [_false_positives(data)]  # the others are about measuring what was trained
     return [
         _false_positives(data),
         Trust("How repeatable is it?", _repeatability(data), None),

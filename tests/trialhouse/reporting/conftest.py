@@ -102,6 +102,7 @@ def _tables(stage: str) -> dict[str, list[Row]]:
         "marts.fct_estimates": estimates,
         "marts.fct_refutations": list(_refutations(estimates)),
         "marts.fct_configurations": _configurations(study, facts) if stage == "estimated" else [],
+        "marts.fct_learning_curves": [],
     }
 
 
@@ -415,6 +416,8 @@ def _types(mart: str) -> dict[str, str]:
     if mart == "fct_refutations":
         names = ("study_name", "estimand", "outcome", "treatment", "method", "subgroup")
         return {**raw("refutations"), **dict.fromkeys(names, "VARCHAR"), "is_current": "BOOLEAN"}
+    if mart == "fct_learning_curves":
+        return {**raw("curves"), "weights_id": "VARCHAR", "trial_id": "VARCHAR"}
     if mart == "fct_configurations":
         return {**raw("configurations"), "study_name": "VARCHAR", "is_current": "BOOLEAN"}
     text = "study_id study_name trial_id weights_id workload hardware_class hardware_id arm block status failure_reason pruning_method host"

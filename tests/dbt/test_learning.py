@@ -1,0 +1,65 @@
+"""Trials that only train, from the landing zone to the report: real networks on real digits."""
+
+from __future__ import annotations
+
+import pytest
+
+from operators.gates import validate_study
+from tests.trialhouse.training.test_trials import learning_study
+from tests.trialhouse.warehouse.samples import build
+from trialhouse import registration
+from trialhouse.estimation import estimate
+from trialhouse.landing import LandingZone
+from trialhouse.reporting.report import write_report
+from trialhouse.settings import Settings
+from trialhouse.training.trials import train_trials, train_trials_for
+from trialhouse.warehouse.read import published
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str, list[str]]:
+    """A study of four blocks whose last trial was killed in its first attempt, estimated and reported."""
+    settings = Settings(home=tmp_path_factory.mktemp("learning"))
+    width = {"name": "width", "kind": "ordinal", "levels": [2, 8]}
+    seeds = {"name": "seed", "kind": "ordinal", "assignment": "blocked", "levels": [0, 1, 2, 3]}
+    examples = {"name": "n_train", "kind": "ordinal", "levels": [100, 900]}
+    study = learning_study({"epochs": 3}, (width, examples))
+    effect = {**study.content["estimands"][0], "by": "n_train", "dose_response": True}
+    study = study.model_validate({**study.content, "factors": [seeds, width, examples], "estimands": [effect]})
+    registered = registration._land(registration.plan(study, settings), settings)
+    *done, killed = registered.trials
+    train_trials_for(study, done, settings=settings)
+    point = {"phase": "training", "split": "validation", "step": 1, "metric": "loss", "value": 2.5}
+    unit = {"unit_id": killed.trial_id, "unit_kind": "trial", "attempt": 1}
+    LandingZone(settings.landing_dir).write("curves", [{**unit, **point}], unit_id=killed.trial_id, attempt=1)
+    build(settings)
+    return settings, registered.study_id, [trial.trial_id for trial in registered.trials]
+
+
+def test_every_outcome_and_curve_is_in_the_marts(house: tuple[Settings, str, list[str]]) -> None:
+    settings, study_id, trials = house
+    with published(settings) as connection:
+        counts = connection.execute(
+            "SELECT status, count(*), count(loss), count(flops) FROM marts.fct_trials GROUP BY ALL ORDER BY 1"
+        ).fetchall()
+        assert counts == [("ok", 15, 15, 15), ("pending", 1, 0, 0)]
+        view = connection.execute(f'SELECT * FROM analysis_versions."{study_id}"').df()
+        assert {"error", "training_flops", "non_embedding_parameters", "training_s", "width", "n_train"} <= set(view.columns)
+        curves = connection.execute("SELECT trial_id, is_attempt_finished, count(*) FROM marts.fct_learning_curves GROUP BY ALL").fetchall()
+    assert {trial_id for trial_id, _, _ in curves} == set(trials)
+    assert [(trial_id, points) for trial_id, is_finished, points in curves if not is_finished] == [(trials[-1], 1)]
+
+
+def test_the_answer_says_how_networks_learnt_and_nothing_of_hardware(house: tuple[Settings, str, list[str]]) -> None:
+    settings, study_id, _ = house
+    assert len(validate_study(study_id, settings).failed["critical"]) == 1  # a sixteenth of the trials is missing
+    assert train_trials(study_id, settings=settings) == {"skipped": 15, "ok": 1}
+    build(settings)
+    assert validate_study(study_id, settings).is_success
+    assert sum(estimate(study_id, settings).values()) == 2
+    build(settings)
+    text = write_report(study_id, settings.warehouse, settings.reports_dir).read_text()
+    assert "Validation loss by width" in text
+    assert text.index("training set 100</td>") < text.index("training set 900</td>")
+    for word in ("Hardware classes", "exclusive slot", "Out-of-memory", "all classes"):
+        assert word not in text
