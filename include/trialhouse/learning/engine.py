@@ -33,7 +33,7 @@ class DivergedError(ArithmeticError):
     """The loss stopped being a number."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"loss is not finite after {step} steps")
+        super().__init__(f"loss is not finite at step {step}")
         self.step = step
 
 
@@ -54,10 +54,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run came to: steps made, training scores since the last point of the curve, and whether it stopped early."""
+    """What a run came to: steps made, scores at the last point of the curve (in training: since the one before), whether it stopped early."""
 
     steps: int
     train: Scores
+    validation: Scores
     is_stopped_early: bool
 
 
@@ -105,7 +106,7 @@ def train(
         due |= {math.ceil(recipe.steps * number / STOPPING_POINTS) for number in range(1, STOPPING_POINTS + 1)}
     precision = torch.autocast("cpu", dtype=torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
     best, worse, seen, total, correct = math.inf, 0, 0, 0.0, 0
-    last = Scores(math.nan, math.nan)
+    last = held = Scores(math.nan, math.nan)
     ends_at = time.monotonic() + timeout_s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -139,10 +140,10 @@ def train(
                     raise DivergedError(step)
                 best, worse = (held.loss, 0) if held.loss < best else (best, worse + 1)
                 if recipe.patience is not None and worse >= recipe.patience:
-                    return Trained(step, last, is_stopped_early=step < recipe.steps)
+                    return Trained(step, last, held, is_stopped_early=step < recipe.steps)
             if time.monotonic() > ends_at:
                 raise TimedOutError(step, timeout_s)
-    return Trained(recipe.steps, last, is_stopped_early=False)
+    return Trained(recipe.steps, last, held, is_stopped_early=False)
 
 
 def evaluate(network: torch.nn.Module, data: Data) -> Scores:

@@ -194,7 +194,7 @@ class NetworkLearner(ABC, Generic[Settings]):
         seed = self.seed_for("order", settings)
         trained = train(network, training, validation, recipe, seed=seed, note=note, points=points, timeout_s=timeout_s)
         training_s = time.process_time() - started
-        held, final = evaluate(network, validation), evaluate(network, test)
+        final = evaluate(network, test)
         seen = trained.steps * recipe.batch_size
         outcomes = {
             "loss": final.loss,
@@ -202,8 +202,8 @@ class NetworkLearner(ABC, Generic[Settings]):
             "error": 1 - final.accuracy,
             "train_loss": trained.train.loss,
             "train_accuracy": trained.train.accuracy,
-            "validation_loss": held.loss,
-            "validation_accuracy": held.accuracy,
+            "validation_loss": trained.validation.loss,
+            "validation_accuracy": trained.validation.accuracy,
             "parameters": sizes.parameters,
             "non_embedding_parameters": sizes.non_embedding_parameters,
             "flops": sizes.flops,

@@ -79,7 +79,7 @@ def test_a_loss_that_is_no_number_is_an_outcome(home: Settings) -> None:
     trials, counts = learn(learning_study(settings), home)
     assert counts == {"diverged": 2}
     last = last_attempts(LandingZone(home.landing_dir), [trials[0].trial_id])[trials[0].trial_id]
-    assert (last.failure_reason or "").startswith("loss is not finite after ")
+    assert (last.failure_reason or "").startswith("loss is not finite at step ")
 
 
 def test_a_trial_that_takes_too_long_is_an_outcome(home: Settings) -> None:
