@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,9 @@ class Settings(BaseSettings):
     hardware_file: Path | None = Field(None, description="A YAML of hardware classes in place of the shipped one.")
     airflow_port: int = Field(8080, ge=1, le=65535, description="Port of the Airflow UI, on loopback.")
     workers: int = Field(0, ge=0, description="Trial processes at once; 0 means one per usable CPU.")
+    train_together: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether small networks of one shape train at once; auto: where there is a GPU, which is where that is faster."
+    )
 
     @property
     def trial_workers(self) -> int:

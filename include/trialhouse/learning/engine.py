@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run came to: steps made, scores at the last point of the curve (in training: since the one before), whether it stopped early."""
+    """What a run came to: steps made, scores at the last point of the curve (in training: since the one before it)."""
 
     steps: int
     train: Scores
@@ -100,7 +100,7 @@ def train(
     import torch
     from torch.nn import functional
 
-    optimiser = _optimiser(network, recipe)
+    optimiser = optimiser_for(list(network.parameters()), recipe)
     due = set(log_spaced(recipe.steps) if points is None else points)
     if recipe.patience is not None:
         due |= {math.ceil(recipe.steps * number / STOPPING_POINTS) for number in range(1, STOPPING_POINTS + 1)}
@@ -111,7 +111,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network.train()
-        for step, chosen in enumerate(_batches(len(data), recipe, seed), start=1):
+        for step, chosen in enumerate(batches(len(data), recipe, seed), start=1):
             rate = recipe.learning_rate_at(step - 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -135,7 +135,7 @@ def train(
                 seen, total, correct = 0, 0.0, 0
                 held = evaluate(network, validation)
                 network.train()
-                note(step, _point(last, held))
+                note(step, point(last, held))
                 if not math.isfinite(held.loss):
                     raise DivergedError(step)
                 best, worse = (held.loss, 0) if held.loss < best else (best, worse + 1)
@@ -163,7 +163,7 @@ def evaluate(network: torch.nn.Module, data: Data) -> Scores:
     return Scores(loss / count, correct / count)
 
 
-def _batches(count: int, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
+def batches(count: int, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
     """For each step the numbers of its examples: epoch after epoch, each in an order of its own, cut into equal batches."""
     import torch
 
@@ -176,18 +176,19 @@ def _batches(count: int, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
         yield chosen
 
 
-def _optimiser(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimiser_for(parameters: Sequence[torch.Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser, elementwise in every weight: so stacked weights are updated as each network's own would be."""
     import torch
 
     settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
-    parameters = list(network.parameters())
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(parameters, momentum=MOMENTUM, **settings)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
     return kind(parameters, **settings)
 
 
-def _point(trained: Scores, held: Scores) -> dict[tuple[str, str], float]:
+def point(trained: Scores, held: Scores) -> dict[tuple[str, str], float]:
+    """A point of the learning curve."""
     return {
         ("train", "loss"): trained.loss,
         ("train", "accuracy"): trained.accuracy,

@@ -13,6 +13,7 @@ from pathlib import Path
 from trialhouse.attempts import Attempt, CurvePoint, Reading, last_attempts
 from trialhouse.errors import TrialhouseError
 from trialhouse.hardware.slot import machine_slot
+from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
 from trialhouse.learning.engine import DivergedError, TimedOutError
 from trialhouse.registration import registered
@@ -20,7 +21,7 @@ from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
 from trialhouse.training.threads import circumstances, one_thread
-from trialhouse.workloads.protocol import Learner
+from trialhouse.workloads.protocol import GroupLearner, Learner, Lesson
 from trialhouse.workloads.registry import load_learner
 
 log = logging.getLogger(__name__)
@@ -58,54 +59,111 @@ def train_trials_for(study: Study, trials: Sequence[Trial], *, rerun: bool = Fal
     """The same for a study and trials in hand; see `train_trials`."""
     settings = settings or get_settings()
     learner, landing = load_learner(study), LandingZone(settings.landing_dir)
-    price = {trial.trial_id: learner.plan(trial.factors).training_flops for trial in trials}
-    ordered = sorted(trials, key=lambda trial: (-price[trial.trial_id], trial.position))
-    before = {unit_id: last.attempt for unit_id, last in last_attempts(landing, price).items()}
+    before = {unit_id: last.attempt for unit_id, last in last_attempts(landing, [trial.trial_id for trial in trials]).items()}
+
+    def is_done(trial: Trial) -> bool:
+        """Also by another process since `before` was read."""
+        last = last_attempts(landing, [trial.trial_id]).get(trial.trial_id)
+        return last is not None and (not rerun or last.attempt > before.get(trial.trial_id, 0))
+
     counts: Counter[str] = Counter()
-    for trial in ordered:
-        with _claim(settings.home / "locks" / "trials", trial.trial_id) as is_ours:
-            # another process may have finished it since `before` was read
-            last = last_attempts(landing, [trial.trial_id]).get(trial.trial_id) if is_ours else None
-            is_done = last is not None and (not rerun or last.attempt > before.get(trial.trial_id, 0))
-            if not is_ours or is_done:
-                counts["skipped"] += 1
+    for group in groups_of(learner, trials, settings):
+        with _claim(settings.home / "locks" / "trials", group[0].trial_id) as is_ours:
+            todo = [trial for trial in group if not is_done(trial)] if is_ours else []
+            counts["skipped"] += len(group) - len(todo)
+            if not todo:
                 continue
+            attempts = {trial.trial_id: _Journal(trial, landing) for trial in group}
             with machine_slot("shared", settings), one_thread():
-                attempt = _attempt(learner, trial, study.trial_timeout_s, landing)
-            attempt.land(landing)
-        counts[attempt.status] += 1
-    return dict(counts)
+                if len(group) == 1:
+                    _train(learner, attempts[group[0].trial_id], study.trial_timeout_s)
+                else:  # all of them, whichever have landed: another group would come to other bits
+                    _train_together(learner, list(attempts.values()), study.trial_timeout_s)
+            for trial in todo:
+                attempts[trial.trial_id].attempt.land(landing)
+                counts[attempts[trial.trial_id].attempt.status] += 1
+    return {status: count for status, count in counts.items() if count}
 
 
-def _attempt(learner: Learner, trial: Trial, timeout_s: float, landing: LandingZone) -> Attempt:
-    """Train one trial; whatever goes wrong with it is the attempt's status."""
-    attempt = Attempt("trial", trial.trial_id, trial.weights_id, trial.hardware_class)
-    attempt.profiles = circumstances()
-    landed_at = time.monotonic()
+def groups_of(learner: Learner, trials: Sequence[Trial], settings: Settings) -> list[list[Trial]]:
+    """The trials in the order in which they are trained: the longest first, and together where a GPU makes that faster.
 
-    def note(step: int, values: Mapping[tuple[str, str], float]) -> None:
-        nonlocal landed_at
-        attempt.curves += [CurvePoint("training", split, step, metric, value) for (split, metric), value in values.items()]
-        if time.monotonic() - landed_at > STREAM_EVERY_S:
-            attempt.stream(landing)
-            landed_at = time.monotonic()
+    Which trials form a group depends on the study alone, not on what has landed.
+    """
+    price = {trial.trial_id: learner.plan(trial.factors).training_flops for trial in trials}
+    groups: dict[str, list[Trial]] = {}
+    can_group = isinstance(learner, GroupLearner) and _is_worth_grouping(settings)
+    for trial in sorted(trials, key=lambda trial: trial.position):
+        key = learner.together_key(trial.factors) if can_group else None  # type: ignore[attr-defined]
+        groups.setdefault(key or trial.trial_id, []).append(trial)
+    return sorted(groups.values(), key=lambda group: (-sum(price[trial.trial_id] for trial in group), group[0].position))
 
+
+def _is_worth_grouping(settings: Settings) -> bool:
+    import torch
+
+    return settings.train_together == "always" or (settings.train_together == "auto" and torch.cuda.is_available())
+
+
+class _Journal:
+    """A trial's attempt while it trains: points of its curve land every few seconds."""
+
+    def __init__(self, trial: Trial, landing: LandingZone) -> None:
+        self.trial, self._landing, self._landed_at = trial, landing, time.monotonic()
+        self.attempt = Attempt("trial", trial.trial_id, trial.weights_id, trial.hardware_class)
+
+    def note(self, step: int, values: Mapping[tuple[str, str], float]) -> None:
+        self.attempt.curves += [CurvePoint("training", split, step, metric, value) for (split, metric), value in values.items()]
+        if time.monotonic() - self._landed_at > STREAM_EVERY_S:
+            self.attempt.stream(self._landing)
+            self._landed_at = time.monotonic()
+
+    def take(self, lesson: Lesson) -> None:
+        self.attempt.outcomes = {name: Reading(value) for name, value in lesson.outcomes.items()}
+        self.attempt.realised = dict(lesson.realised)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Whatever goes wrong is the attempt's status: a failed trial is a row, never a lost task."""
+        try:
+            yield
+        except DivergedError as error:
+            self.attempt.fail("diverged", str(error))
+        except TimedOutError as error:
+            self.attempt.fail("timed_out", str(error))
+        except TrialhouseError as error:  # it says all there is to know
+            log.warning("trial %s cannot be trained: %s", self.trial.trial_id, error)
+            self.attempt.fail("crashed", str(error))
+        except Exception as error:
+            log.exception("trial %s crashed", self.trial.trial_id)
+            self.attempt.fail("crashed", f"{type(error).__name__}: {error}")
+
+
+def _train(learner: Learner, journal: _Journal, timeout_s: float) -> None:
+    journal.attempt.profiles = circumstances()
+    with journal.failures():
+        journal.take(learner.learn(journal.trial.factors, journal.note, timeout_s))
+
+
+def _train_together(learner: Learner, journals: Sequence[_Journal], timeout_s: float) -> None:
+    import torch
+
+    assert isinstance(learner, GroupLearner)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    together_id = content_id("together", {"trials": sorted(journal.trial.trial_id for journal in journals)})
+    told = {"trained_together_id": Reading(text=together_id), "device": Reading(text=str(device))}
+    lessons: list[Lesson | DivergedError | Exception]
     try:
-        lesson = learner.learn(trial.factors, note, timeout_s)
-    except DivergedError as error:
-        attempt.fail("diverged", str(error))
-    except TimedOutError as error:
-        attempt.fail("timed_out", str(error))
-    except TrialhouseError as error:  # it says all there is to know
-        log.warning("trial %s cannot be trained: %s", trial.trial_id, error)
-        attempt.fail("crashed", str(error))
-    except Exception as error:  # a failed trial is a row, never a lost task
-        log.exception("trial %s crashed", trial.trial_id)
-        attempt.fail("crashed", f"{type(error).__name__}: {error}")
-    else:
-        attempt.outcomes = {name: Reading(value) for name, value in lesson.outcomes.items()}
-        attempt.realised = dict(lesson.realised)
-    return attempt
+        factors = [journal.trial.factors for journal in journals]
+        lessons = [*learner.learn_together(factors, [journal.note for journal in journals], device, timeout_s * len(journals))]
+    except Exception as error:  # what stops one call stops all of its trials
+        lessons = [error] * len(journals)
+    for journal, lesson in zip(journals, lessons, strict=True):
+        journal.attempt.profiles = circumstances() | told
+        with journal.failures():
+            if isinstance(lesson, Exception):
+                raise lesson
+            journal.take(lesson)
 
 
 @contextmanager

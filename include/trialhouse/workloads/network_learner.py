@@ -19,16 +19,19 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trialhouse.errors import WorkloadError
+from trialhouse.identity import content_id
 from trialhouse.learning.data import Data
-from trialhouse.learning.engine import Note, evaluate, train
+from trialhouse.learning.engine import DivergedError, Note, Trained, evaluate, train
 from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
 from trialhouse.learning.sizes import Sizes, measure_sizes
+from trialhouse.learning.together import Pupil, can_train_together, train_together
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads.parsing import parse_settings
@@ -115,6 +118,20 @@ class LearnerSettings(BaseModel):
 Settings = TypeVar("Settings", bound=LearnerSettings)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A trial about to train."""
+
+    network: torch.nn.Module
+    training: Data
+    validation: Data
+    test: Data
+    recipe: Recipe
+    sizes: Sizes
+    seed: int
+    points: tuple[int, ...]
+
+
 class NetworkLearner(ABC, Generic[Settings]):
     """A `trialhouse.workloads.protocol.Learner` that trains a network; a subclass says which, and on what."""
 
@@ -182,6 +199,37 @@ class NetworkLearner(ABC, Generic[Settings]):
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""
+        run = self._run(factors)
+        started = time.process_time()
+        trained = train(
+            run.network, run.training, run.validation, run.recipe, seed=run.seed, note=note, points=run.points, timeout_s=timeout_s
+        )
+        return self._lesson(factors, run, trained, time.process_time() - started)
+
+    def together_key(self, factors: Mapping[str, Level]) -> str | None:
+        """See `GroupLearner`: trials that differ in chance or noise only."""
+        settings, recipe, _ = self._solved(factors)
+        if not can_train_together(self.network(settings), recipe):
+            return None
+        free = {name: self.kind.model_fields[name].default for name in ("seed", "label_noise", "feature_noise") if name in factors}
+        return content_id("together", settings.model_copy(update=free).model_dump())
+
+    def learn_together(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], device: torch.device, timeout_s: float
+    ) -> list[Lesson | DivergedError]:
+        """See `GroupLearner`."""
+        runs = [self._run(factors) for factors in trials]
+        started = time.perf_counter()
+        pupils = [Pupil(run.network, run.training, run.validation, run.seed, note) for run, note in zip(runs, notes, strict=True)]
+        ended = train_together(pupils, runs[0].recipe, device=device, points=runs[0].points, timeout_s=timeout_s)
+        share_s = (time.perf_counter() - started) / len(runs)
+        return [
+            one if isinstance(one, DivergedError) else self._lesson(factors, run, one, share_s)
+            for factors, run, one in zip(trials, runs, ended, strict=True)
+        ]
+
+    def _run(self, factors: Mapping[str, Level]) -> _Run:
+        """All that a trial's training needs."""
         import torch
 
         settings, recipe, sizes = self._solved(factors)
@@ -189,12 +237,13 @@ class NetworkLearner(ABC, Generic[Settings]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed_for("weights", settings))
             network = self.network(settings)
-        started = time.process_time()
         points = _points(settings, recipe, len(training))
-        seed = self.seed_for("order", settings)
-        trained = train(network, training, validation, recipe, seed=seed, note=note, points=points, timeout_s=timeout_s)
-        training_s = time.process_time() - started
-        final = evaluate(network, test)
+        return _Run(network, training, validation, test, recipe, sizes, self.seed_for("order", settings), points)
+
+    def _lesson(self, factors: Mapping[str, Level], run: _Run, trained: Trained, training_s: float) -> Lesson:
+        """What came of a trial, from its trained network."""
+        recipe, sizes, examples = run.recipe, run.sizes, len(run.training)
+        final = evaluate(run.network.cpu(), run.test)
         seen = trained.steps * recipe.batch_size
         outcomes = {
             "loss": final.loss,
@@ -212,13 +261,13 @@ class NetworkLearner(ABC, Generic[Settings]):
             "training_memory_bytes": sizes.memory_bytes(recipe.batch_size),
             "steps": trained.steps,
             "examples_seen": seen,
-            "epochs_seen": seen / len(training),
+            "epochs_seen": seen / examples,
             "learning_rate": recipe.learning_rate,
             "is_stopped_early": float(trained.is_stopped_early),
             "training_s": training_s,
         }
         realised = dict(self.plan(factors).realised)
-        made = {"steps": trained.steps, "epochs": seen / len(training), "training_flops": float(seen * sizes.training_flops)}
+        made = {"steps": trained.steps, "epochs": seen / examples, "training_flops": float(seen * sizes.training_flops)}
         return Lesson(outcomes, {name: made.get(name, level) for name, level in realised.items()})
 
     def seed_for(self, purpose: str, settings: LearnerSettings) -> int:

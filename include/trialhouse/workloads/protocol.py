@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-from trialhouse.learning.engine import Note
+from trialhouse.learning.engine import DivergedError, Note
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 
@@ -148,3 +148,16 @@ class Learner(Workload, Protocol):
         DivergedError, TimedOutError
             `trialhouse.learning.engine`; both are outcomes.
         """
+
+
+@runtime_checkable
+class GroupLearner(Learner, Protocol):
+    """A learner that can also run many trials at once on a GPU; each comes to what it comes to alone, within floating-point error."""
+
+    def together_key(self, factors: Mapping[str, Level]) -> str | None:
+        """The same for trials that can run together; None for one that cannot."""
+
+    def learn_together(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], device: torch.device, timeout_s: float
+    ) -> list[Lesson | DivergedError]:
+        """Run trials of one key; a trial that diverges stops no other (`Learner.learn`)."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trialhouse.learning.data import Shifted, TensorData
-from trialhouse.learning.engine import DivergedError, TimedOutError, Trained, _batches, evaluate, train
+from trialhouse.learning.engine import DivergedError, TimedOutError, Trained, batches, evaluate, train
 from trialhouse.learning.recipe import Recipe, log_spaced
 
 RECIPE = Recipe(steps=60, batch_size=16, learning_rate=0.02)
@@ -63,12 +63,12 @@ def test_it_comes_to_the_same_bits_whatever_chance_the_process_has_used_up() -> 
 
 
 def test_every_example_is_seen_once_an_epoch_and_batches_are_whole() -> None:
-    batches = list(_batches(10, Recipe(steps=5, batch_size=4, learning_rate=1.0), seed=0))
-    assert [len(batch) for batch in batches] == [4] * 5
-    seen = torch.cat(batches).tolist()
+    found = list(batches(10, Recipe(steps=5, batch_size=4, learning_rate=1.0), seed=0))
+    assert [len(batch) for batch in found] == [4] * 5
+    seen = torch.cat(found).tolist()
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert [len(batch) for batch in _batches(3, Recipe(steps=2, batch_size=8, learning_rate=1.0), seed=0)] == [8, 8]
+    assert [len(batch) for batch in batches(3, Recipe(steps=2, batch_size=8, learning_rate=1.0), seed=0)] == [8, 8]
 
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
@@ -90,7 +90,7 @@ def test_patience_ends_it_when_nothing_gets_better() -> None:
     assert not fit(replace(RECIPE, patience=20))[0].is_stopped_early
 
 
-def test_evaluation_is_the_mean_over_examples_not_over_batches() -> None:
+def test_evaluation_is_the_mean_over_examples_not_overbatches() -> None:
     made, data = network(), blobs(251)
     scores = made(data.inputs)
     found = evaluate(made, data)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,29 @@ def test_what_cannot_be_had_is_refused_before_anything_runs(home: Settings, fiel
         plan(learning_study(settings, (width, *factors), **fields), home)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_trials_that_train_together_come_to_what_they_come_to_alone(home: Settings, tmp_path: Path) -> None:
+    seeds = {"name": "seed", "kind": "ordinal", "assignment": "blocked", "levels": [0, 1, 2]}
+    study = learning_study({"steps": 6, "n_train": 100, "schedule": "constant"})
+    study = study.model_validate({**study.content, "factors": [seeds, study.content["factors"][1]]})
+    together, alone = (home.model_copy(update={"train_together": how, "home": tmp_path / how}) for how in ("always", "never"))
+    trials, counts = learn(study, together)
+    assert counts == {"ok": 6}
+    assert learn(study, alone)[1] == {"ok": 6}
+    groups = {}
+    for trial in trials:
+        one, other = outcomes(together, trial.trial_id), outcomes(alone, trial.trial_id)
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-3)
+        assert one["training_flops"] == other["training_flops"]
+        text = {row["metric"]: row["text"] for row in rows(together, "profiles", trial.trial_id)}
+        groups.setdefault(text["trained_together_id"], set()).add(trial.factors["width"])
+    assert sorted(groups.values(), key=str) == [{2}, {8}]
+    # a group that was interrupted while it landed is trained again as a whole, and only the rest lands
+    kept = next(iter(LandingZone(together.landing_dir).files("attempts")))
+    kept.unlink()
+    assert learn(study, together)[1] == {"skipped": 5, "ok": 1}
 
 
 def test_the_shipped_study_can_be_planned(home: Settings) -> None:
