@@ -1,4 +1,4 @@
-"""Real images that fit in memory: scikit-learn's digits (inside the package) and torchvision's MNIST-like sets and CIFAR-10."""
+"""Images that fit in memory: scikit-learn's digits (inside the package) and what is made from them, torchvision's sets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from trialhouse.errors import WorkloadError
 from trialhouse.settings import get_settings
+from trialhouse.workloads import warped_digits
 from trialhouse.workloads.protocol import Examples, Split
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "digits": Shape(1, 8, 8, 10),
+    "warped_digits": Shape(1, 8, 8, 10),
     "mnist": Shape(1, 28, 28, 10),
     "fashion_mnist": Shape(1, 28, 28, 10),
     "cifar10": Shape(3, 32, 32, 10),
@@ -48,7 +50,7 @@ def checksum(dataset: str) -> str:
     WorkloadError
         If the data are neither here nor to be had.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(warped_digits.VERSION.encode() if dataset == "warped_digits" else b"")
     for path in _files(dataset):
         digest.update(path.name.encode())
         with path.open("rb") as file:
@@ -81,7 +83,9 @@ def arrays(dataset: str) -> dict[Split, Arrays]:
     WorkloadError
         If the data are neither here nor to be had.
     """
-    return _digits() if dataset == "digits" else _torchvision(dataset)
+    if dataset == "digits":
+        return _digits()
+    return _warped_digits() if dataset == "warped_digits" else _torchvision(dataset)
 
 
 def load(dataset: str) -> dict[Split, Examples]:
@@ -121,6 +125,16 @@ def _digits() -> dict[Split, Arrays]:
     return {"train": (images[~is_test], targets[~is_test]), "test": (images[is_test], targets[is_test])}
 
 
+def _warped_digits() -> dict[Split, Arrays]:
+    parts = _digits().values()
+    images, targets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    counts = warped_digits.COUNTS
+    return {
+        "train": warped_digits.warp(images, targets, counts["train"], seed=0),
+        "test": warped_digits.warp(images, targets, counts["test"], seed=1),
+    }
+
+
 def _torchvision(dataset: str) -> dict[Split, Arrays]:
     found: dict[Split, Arrays] = {}
     splits: tuple[Split, ...] = ("train", "test")
@@ -133,7 +147,7 @@ def _torchvision(dataset: str) -> dict[Split, Arrays]:
 
 
 def _files(dataset: str) -> list[Path]:
-    if dataset == "digits":
+    if dataset in ("digits", "warped_digits"):
         # not `sklearn.datasets.load_digits`: importing it takes seconds, reading its file takes milliseconds
         package = find_spec("sklearn")
         if package is None or package.origin is None:

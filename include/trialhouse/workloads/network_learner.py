@@ -271,9 +271,8 @@ class NetworkLearner(ABC, Generic[Settings]):
         return Lesson(outcomes, {name: made.get(name, level) for name, level in realised.items()})
 
     def seed_for(self, purpose: str, settings: LearnerSettings) -> int:
-        """A seed of 63 bits: within a block (one `seed`) all treatments share their chance."""
-        text = f"{purpose}:{self.name}:{settings.seed}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        """A seed of 63 bits: within a block (one `seed`) all treatments, and all workloads, share their chance."""
+        return seed_of(purpose, settings.seed)
 
     def _of_trial(self, factors: Mapping[str, Level]) -> Settings:
         """The settings with a trial's levels in their place."""
@@ -353,6 +352,11 @@ class NetworkLearner(ABC, Generic[Settings]):
         if asked > there:
             raise WorkloadError(f"n_train must be at most the {there:,} training examples that there are", f"{asked:,}", "lower n_train")
         return asked
+
+
+def seed_of(purpose: str, seed: int) -> int:
+    """A seed of 63 bits for one use of chance in a trial."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{seed}".encode()).digest()[:8], "big") >> 1
 
 
 def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:

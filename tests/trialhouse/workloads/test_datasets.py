@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from trialhouse.errors import WorkloadError
 from trialhouse.settings import get_settings
@@ -99,3 +100,16 @@ def test_the_real_mnist() -> None:
     get_settings.cache_clear()
     splits = datasets.load("mnist")
     assert (len(splits["train"].targets), len(splits["test"].targets)) == (60_000, 10_000)
+
+
+def test_warped_digits_are_drawn_from_one_distribution_without_end() -> None:
+    splits = datasets.load("warped_digits")
+    train, test = splits["train"], splits["test"]
+    assert len(train.targets) == 131_072
+    assert len({image.numpy().tobytes() for image in train.inputs[:20_000]}) == 20_000
+    # training and test alike: the mean pixel differs by no more than four standard errors
+    spread = float(test.inputs.mean(dim=(1, 2, 3)).std())
+    assert abs(float(test.inputs.mean())) < 4 * spread / len(test.targets) ** 0.5
+    assert torch.bincount(train.targets, minlength=10).min() > 0.09 * len(train.targets)
+    assert torch.equal(datasets.load("warped_digits")["test"].inputs, test.inputs)
+    assert datasets.checksum("warped_digits") != datasets.checksum("digits")

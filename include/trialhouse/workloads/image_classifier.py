@@ -1,0 +1,78 @@
+"""Image learners side by side: the factor `architecture` says which one a trial trains.
+
+Every architecture keeps its own defaults (depth, learning rate, the width at which that was chosen), since a learning rate that
+suits one ruins another: do(architecture) changes the network together with the recipe that fits it, and what the study's settings
+and factors name is the same for all. Width and depth mean something else in each; `parameters` means the same.
+Within a seed, all architectures learn from the same images in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from trialhouse.errors import WorkloadError
+from trialhouse.learning.engine import Note
+from trialhouse.studies.designs import WorkloadIdentity
+from trialhouse.studies.spec import Factor, Level
+from trialhouse.workloads.image_learner import ImageLearner
+from trialhouse.workloads.lenet import LeNet
+from trialhouse.workloads.mlp import MLP
+from trialhouse.workloads.network_learner import OUTCOMES
+from trialhouse.workloads.protocol import Lesson, Plan
+from trialhouse.workloads.resnet import ResNet
+from trialhouse.workloads.vit import ViT
+
+ARCHITECTURES: dict[str, type[ImageLearner[Any]]] = {"mlp": MLP, "lenet": LeNet, "resnet": ResNet, "vit": ViT}
+"""Name -> the workload that trains it."""
+
+
+class ImageClassifier:
+    """See the module; a `trialhouse.workloads.protocol.Learner`. Settings: `architecture` (default `lenet`), and those of all of them."""
+
+    name = "image_classifier"
+    outcomes: ClassVar[frozenset[str]] = OUTCOMES
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        shared = {name: value for name, value in settings.items() if name != "architecture"}
+        self._learners = {name: kind(shared) for name, kind in ARCHITECTURES.items()}
+        self._architecture = settings.get("architecture", "lenet")
+        self._named(self._architecture)
+
+    def check(self, factors: Sequence[Factor]) -> None:
+        """See `Workload`: a factor must be one of every architecture that the study compares."""
+        compared = {self._architecture: self._named(self._architecture)}
+        for factor in factors:
+            if factor.name == "architecture":
+                compared = {str(level): self._named(level) for level in factor.levels}
+        for learner in compared.values():
+            learner.check([factor for factor in factors if factor.name != "architecture"])
+
+    def identity(self) -> WorkloadIdentity:
+        """What determines a trial of any of them."""
+        each = {name: learner.identity() for name, learner in self._learners.items()}
+        settings = {"architecture": self._architecture, **{name: identity.settings for name, identity in each.items()}}
+        factors = sorted({factor for identity in each.values() for factor in identity.weights_factors})
+        version = ", ".join(f"{name} {identity.version}" for name, identity in each.items())
+        return WorkloadIdentity(self.name, version, settings, each["lenet"].data_checksum, (), ("architecture", *factors))
+
+    def plan(self, factors: Mapping[str, Level]) -> Plan:
+        """See `Learner`."""
+        learner, others = self._of_trial(factors)
+        plan = learner.plan(others)
+        return Plan({**factors, **plan.realised}, plan.training_flops)
+
+    def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
+        """See `Learner`."""
+        learner, others = self._of_trial(factors)
+        lesson = learner.learn(others, note, timeout_s)
+        return Lesson(lesson.outcomes, {**factors, **lesson.realised})
+
+    def _of_trial(self, factors: Mapping[str, Level]) -> tuple[ImageLearner[Any], dict[str, Level]]:
+        others = {name: level for name, level in factors.items() if name != "architecture"}
+        return self._named(factors.get("architecture", self._architecture)), others
+
+    def _named(self, architecture: object) -> ImageLearner[Any]:
+        if architecture not in self._learners:
+            raise WorkloadError(f"architecture must be one of {list(self._learners)}", repr(architecture), "fix workload or factor")
+        return self._learners[str(architecture)]
