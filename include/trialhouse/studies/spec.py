@@ -8,16 +8,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trialhouse.errors import SpecError
-from trialhouse.identity import NAME_PATTERN, content_id
+from trialhouse.identity import content_id
+from trialhouse.studies.design import Design
+from trialhouse.studies.estimands import Estimand, Gates, Indicator, Limit
+from trialhouse.studies.factors import Factor, Level, Name, SpecModel
 from trialhouse.studies.recorded import Recorded
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Level = bool | int | float | str
+__all__ = [
+    "HARDWARE_CLASS",
+    "KEY_COLUMNS",
+    "RECORDED",
+    "Design",
+    "Estimand",
+    "Factor",
+    "Gates",
+    "Indicator",
+    "Level",
+    "Limit",
+    "Study",
+    "Workload",
+    "one_line",
+]
 
 KEY_COLUMNS = frozenset({"study_id", "trial_id", "weights_id", "arm", "block", "replicate", "position", "status", "is_measured"})
 """Columns that every study's analysis view has, whatever its factors."""
@@ -28,11 +44,7 @@ RECORDED = "recorded"
 """The workload of trials that were run elsewhere."""
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Workload(_Spec):
+class Workload(SpecModel):
     """What a trial trains and measures."""
 
     name: Name
@@ -41,208 +53,7 @@ class Workload(_Spec):
     """The workload's own settings, the same for every trial; the workload checks them (for `recorded`: notes)."""
 
 
-class AppliesWhen(_Spec):
-    """The condition under which a factor has any meaning."""
-
-    factor: Name
-    """The factor that decides."""
-    above: float | None = None
-    """This factor applies where the deciding one is greater than this."""
-    below: float | None = None
-    """This factor applies where the deciding one is less than this."""
-
-    @model_validator(mode="after")
-    def _check(self) -> AppliesWhen:
-        if (self.above is None) == (self.below is None):
-            raise ValueError(f"exactly one of above and below must be set; fix applies_when of {self.factor!r}")
-        return self
-
-    def holds(self, level: Level) -> bool:
-        """Whether the deciding factor's level meets the condition."""
-        return float(level) > self.above if self.above is not None else float(level) < float(self.below or 0)
-
-
-class Factor(_Spec):
-    """Something that the design sets: a treatment, or a block that treatments are compared within."""
-
-    name: Name
-    """Also the column of the study's analysis view."""
-    kind: Literal["continuous", "ordinal", "categorical"]
-    """The scale of the levels."""
-    assignment: Literal["crossed", "randomised", "blocked", "fixed", "placebo"] = "crossed"
-    """`crossed`: the design combines its levels with those of the other factors. `randomised`: a level is drawn for each
-    trial, every level equally often within a block and class, and over the blocks for each combination (a Latin square).
-    `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all.
-    `placebo`: a label of two levels that changes nothing (an A/A test): drawn for each trial, balanced within each block and
-    class, never shown to the workload and no part of the trial's id. Whatever effect it seems to have is a false positive."""
-    levels: tuple[Level, ...] = Field(min_length=1)
-    """The values; for a Latin hypercube over a continuous factor, its lower and upper end."""
-    balanced_within: tuple[Name, ...] = ()
-    """For a randomised factor: crossed factors within whose levels it is also balanced."""
-    applies_when: AppliesWhen | None = None
-    """Where the condition fails, the factor takes the value `otherwise` (there is no pruning method at ratio 0)."""
-    otherwise: Level | None = None
-    """The value where `applies_when` fails."""
-    unit: str | None = None
-    """Physical unit, for axes and tables; none for shares and names."""
-    minimum: float | None = None
-    """Smallest possible value (inclusive)."""
-    maximum: float | None = None
-    """Largest possible value (exclusive)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Factor:
-        where = f"fix factor {self.name!r}"
-        if len(set(map(repr, self.levels))) != len(self.levels):
-            raise ValueError(f"levels must be distinct, got {list(self.levels)}; {where}")
-        if self.assignment == "fixed" and len(self.levels) != 1:
-            raise ValueError(f"a fixed factor has one level, got {len(self.levels)}; {where}")
-        if self.assignment == "randomised" and len(self.levels) < 2:
-            raise ValueError(f"a randomised factor needs at least two levels, got {len(self.levels)}; {where}")
-        if self.kind != "categorical":
-            for level in self.levels:
-                if isinstance(level, bool | str):
-                    raise ValueError(f"levels of a {self.kind} factor must be numbers, got {level!r}; {where}")
-                low = float("-inf") if self.minimum is None else self.minimum
-                high = float("inf") if self.maximum is None else self.maximum
-                if not low <= level < high:
-                    raise ValueError(f"{self.name} must be in [{low:g}, {high:g}), got {level:g}; {where}")
-        if (self.applies_when is None) != (self.otherwise is None):
-            raise ValueError(f"applies_when and otherwise go together, got only one of them; {where}")
-        if self.assignment == "placebo" and (len(self.levels) != 2 or self.applies_when is not None):
-            raise ValueError(f"a placebo factor has two levels and always applies, got {list(self.levels)}; {where}")
-        if self.balanced_within and self.assignment != "randomised":
-            raise ValueError(f"balanced_within is for randomised factors, got assignment {self.assignment!r}; {where}")
-        return self
-
-
-class Sentinels(_Spec):
-    """One fixed combination, measured again and again among the trials of every class: what changes in it is the measurement."""
-
-    every: int = Field(ge=1, le=1000)
-    """So many trials of a class lie between two sentinels; there is one before the first trial and one after the last."""
-    factors: dict[Name, Level]
-    """Level of every factor of the design (fixed ones and placebos aside)."""
-
-
-class Design(_Spec):
-    """How factors become trials."""
-
-    kind: Literal[
-        "full_factorial", "fractional_factorial", "latin_hypercube", "completely_randomised", "randomised_blocks", "observational"
-    ]
-    """`full_factorial` and `randomised_blocks` take every combination of the crossed factors in every block and class (the
-    latter needs a blocked factor and randomises the order within blocks); `fractional_factorial` takes the runs named by
-    `generator` over two-level factors; `latin_hypercube` and `completely_randomised` take `points` combinations.
-    A recorded study is `full_factorial` where its table holds every combination, or `observational`: then nobody assigned
-    anything, its trials are the rows that there are, and effects are only as good as the graph."""
-    seed: int = Field(ge=0)
-    """Seed of every draw: assignment and order."""
-    replicates: int = Field(1, ge=1, le=1000)
-    """How often each combination is measured anew."""
-    points: int | None = Field(None, ge=2, le=100_000)
-    """Number of combinations, for `latin_hypercube` and `completely_randomised`."""
-    sentinels: Sentinels | None = None
-    """Trials that are no part of any comparison, but tell how repeatable measurements are and whether they drift."""
-    generator: str | None = None
-    """Generator of a fractional factorial, one word per crossed factor in their order: `"a b ab"` (pyDOE3 `fracfact`)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Design:
-        needs_points = self.kind in ("latin_hypercube", "completely_randomised")
-        if needs_points != (self.points is not None):
-            verb = "needs" if needs_points else "does not take"
-            raise ValueError(f"a {self.kind} design {verb} points, got {self.points}; fix design.points")
-        if (self.kind == "fractional_factorial") != (self.generator is not None):
-            verb = "needs" if self.kind == "fractional_factorial" else "does not take"
-            raise ValueError(f"a {self.kind} design {verb} a generator, got {self.generator!r}; fix design.generator")
-        return self
-
-
-class Indicator(_Spec):
-    """A binary column made from a measured one (thresholds X, Y and Z of the pruning source's Algorithm 2)."""
-
-    name: Name
-    """The new column: 1 where the condition holds, 0 where not, missing where its column is."""
-    column: Name
-    """A factor or outcome."""
-    above: float | None = None
-    """1 where the column is greater than this."""
-    below: float | None = None
-    """1 where the column is less than this."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Indicator:
-        if (self.above is None) == (self.below is None):
-            raise ValueError(f"exactly one of above and below must be set; fix indicator {self.name!r}")
-        return self
-
-
-class Contrast(_Spec):
-    """Two levels of the treatment to compare: do(treatment = `to`) minus do(treatment = `from`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
-
-    from_: Level = Field(alias="from")
-    """The level compared with (control)."""
-    to: Level
-    """The level of interest."""
-
-
-class Estimand(_Spec):
-    """One causal question, registered before the first trial runs."""
-
-    name: Name
-    """Short name, unique in the study."""
-    question: str | None = None
-    """The same in words."""
-    treatment: Name
-    """A factor, an indicator of one, or `hardware_class`."""
-    contrast: Contrast
-    """Which levels are compared."""
-    outcome: Name
-    """An outcome of the workload, or an indicator of one."""
-    graph: str | None = None
-    """A graph file beside the study's YAML; default: the study's `graph`."""
-    adjustment: tuple[Name, ...] | Literal["auto"] = "auto"
-    """Columns to adjust for; `auto` lets identification choose from the graph."""
-    by: Name | None = None
-    """Estimate separately in each level of this column (usually `hardware_class`)."""
-    is_primary: bool = True
-    """Whether the answer rests on it (others are exploratory)."""
-    dose_response: bool = False
-    """Also estimate every other level of the treatment against the control."""
-
-
-class Gates(_Spec):
-    """Limits that the data must meet before anything is estimated."""
-
-    sample_ratio_alpha: float = Field(0.001, gt=0, lt=1)
-    """Sample-ratio mismatch: smallest p-value of the chi-squared test of measured against assigned trials per arm."""
-    max_missing_share: float = Field(0.05, ge=0, lt=1)
-    """Largest share of assigned trials without an attempt (running out of memory is an outcome, not missing)."""
-    max_unexplained_failure_share: float = Field(0.05, ge=0, lt=1)
-    """Largest share of trials that crashed, timed out or diverged."""
-    min_trials_per_arm: int = Field(4, ge=1)
-    """Fewest measured trials per level of a treatment within a hardware class (overlap)."""
-    max_standardised_difference: float = Field(0.25, gt=0)
-    """Largest standardised mean difference of an assigned factor between the arms of another (balance)."""
-    drift_alpha: float = Field(0.01, gt=0, lt=1)
-    """Drift: smallest p-value, per class, of the sentinels' latency against time; a smaller one is told as a warning."""
-
-
-class Limit(_Spec):
-    """What a configuration must keep to be worth deploying."""
-
-    outcome: Literal["latency_ms", "peak_memory_bytes", "memory_utilisation"]
-    """What is limited: milliseconds per call, bytes, or the share of the class's memory."""
-    at_most: float = Field(gt=0)
-    """The largest average that is acceptable."""
-    hardware_class: Name | None = None
-    """The class that it holds for; default: all of them."""
-
-
-class Study(_Spec):
+class Study(SpecModel):
     """A question, the trials that answer it, and what is to be estimated from them."""
 
     name: Name

@@ -1,0 +1,92 @@
+"""What a study asks, as its YAML says it: estimands, the columns made for them, and the limits that answers must keep."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from trialhouse.studies.factors import Level, Name, SpecModel
+
+
+class Indicator(SpecModel):
+    """A binary column made from a measured one (thresholds X, Y and Z of the pruning source's Algorithm 2)."""
+
+    name: Name
+    """The new column: 1 where the condition holds, 0 where not, missing where its column is."""
+    column: Name
+    """A factor or outcome."""
+    above: float | None = None
+    """1 where the column is greater than this."""
+    below: float | None = None
+    """1 where the column is less than this."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Indicator:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"exactly one of above and below must be set; fix indicator {self.name!r}")
+        return self
+
+
+class Contrast(SpecModel):
+    """Two levels of the treatment to compare: do(treatment = `to`) minus do(treatment = `from`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+    from_: Level = Field(alias="from")
+    """The level compared with (control)."""
+    to: Level
+    """The level of interest."""
+
+
+class Estimand(SpecModel):
+    """One causal question, registered before the first trial runs."""
+
+    name: Name
+    """Short name, unique in the study."""
+    question: str | None = None
+    """The same in words."""
+    treatment: Name
+    """A factor, an indicator of one, or `hardware_class`."""
+    contrast: Contrast
+    """Which levels are compared."""
+    outcome: Name
+    """An outcome of the workload, or an indicator of one."""
+    graph: str | None = None
+    """A graph file beside the study's YAML; default: the study's `graph`."""
+    adjustment: tuple[Name, ...] | Literal["auto"] = "auto"
+    """Columns to adjust for; `auto` lets identification choose from the graph."""
+    by: Name | None = None
+    """Estimate separately in each level of this column (usually `hardware_class`)."""
+    is_primary: bool = True
+    """Whether the answer rests on it (others are exploratory)."""
+    dose_response: bool = False
+    """Also estimate every other level of the treatment against the control."""
+
+
+class Gates(SpecModel):
+    """Limits that the data must meet before anything is estimated."""
+
+    sample_ratio_alpha: float = Field(0.001, gt=0, lt=1)
+    """Sample-ratio mismatch: smallest p-value of the chi-squared test of measured against assigned trials per arm."""
+    max_missing_share: float = Field(0.05, ge=0, lt=1)
+    """Largest share of assigned trials without an attempt (running out of memory is an outcome, not missing)."""
+    max_unexplained_failure_share: float = Field(0.05, ge=0, lt=1)
+    """Largest share of trials that crashed, timed out or diverged."""
+    min_trials_per_arm: int = Field(4, ge=1)
+    """Fewest measured trials per level of a treatment within a hardware class (overlap)."""
+    max_standardised_difference: float = Field(0.25, gt=0)
+    """Largest standardised mean difference of an assigned factor between the arms of another (balance)."""
+    drift_alpha: float = Field(0.01, gt=0, lt=1)
+    """Drift: smallest p-value, per class, of the sentinels' latency against time; a smaller one is told as a warning."""
+
+
+class Limit(SpecModel):
+    """What a configuration must keep to be worth deploying."""
+
+    outcome: Literal["latency_ms", "peak_memory_bytes", "memory_utilisation"]
+    """What is limited: milliseconds per call, bytes, or the share of the class's memory."""
+    at_most: float = Field(gt=0)
+    """The largest average that is acceptable."""
+    hardware_class: Name | None = None
+    """The class that it holds for; default: all of them."""

@@ -1,0 +1,93 @@
+"""Factors, as a study's YAML says them: what a design sets, and at which levels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from trialhouse.identity import NAME_PATTERN
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Level = bool | int | float | str
+
+
+class SpecModel(BaseModel):
+    """A part of a spec: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class AppliesWhen(SpecModel):
+    """The condition under which a factor has any meaning."""
+
+    factor: Name
+    """The factor that decides."""
+    above: float | None = None
+    """This factor applies where the deciding one is greater than this."""
+    below: float | None = None
+    """This factor applies where the deciding one is less than this."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AppliesWhen:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"exactly one of above and below must be set; fix applies_when of {self.factor!r}")
+        return self
+
+    def holds(self, level: Level) -> bool:
+        """Whether the deciding factor's level meets the condition."""
+        return float(level) > self.above if self.above is not None else float(level) < float(self.below or 0)
+
+
+class Factor(SpecModel):
+    """Something that the design sets: a treatment, or a block that treatments are compared within."""
+
+    name: Name
+    """Also the column of the study's analysis view."""
+    kind: Literal["continuous", "ordinal", "categorical"]
+    """The scale of the levels."""
+    assignment: Literal["crossed", "randomised", "blocked", "fixed", "placebo"] = "crossed"
+    """`crossed`: the design combines its levels with those of the other factors. `randomised`: a level is drawn for each
+    trial, every level equally often within a block and class, and over the blocks for each combination (a Latin square).
+    `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all.
+    `placebo`: a label of two levels that changes nothing (an A/A test): drawn for each trial, balanced within each block and
+    class, never shown to the workload and no part of the trial's id. Whatever effect it seems to have is a false positive."""
+    levels: tuple[Level, ...] = Field(min_length=1)
+    """The values; for a Latin hypercube over a continuous factor, its lower and upper end."""
+    balanced_within: tuple[Name, ...] = ()
+    """For a randomised factor: crossed factors within whose levels it is also balanced."""
+    applies_when: AppliesWhen | None = None
+    """Where the condition fails, the factor takes the value `otherwise` (there is no pruning method at ratio 0)."""
+    otherwise: Level | None = None
+    """The value where `applies_when` fails."""
+    unit: str | None = None
+    """Physical unit, for axes and tables; none for shares and names."""
+    minimum: float | None = None
+    """Smallest possible value (inclusive)."""
+    maximum: float | None = None
+    """Largest possible value (exclusive)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Factor:
+        where = f"fix factor {self.name!r}"
+        if len(set(map(repr, self.levels))) != len(self.levels):
+            raise ValueError(f"levels must be distinct, got {list(self.levels)}; {where}")
+        if self.assignment == "fixed" and len(self.levels) != 1:
+            raise ValueError(f"a fixed factor has one level, got {len(self.levels)}; {where}")
+        if self.assignment == "randomised" and len(self.levels) < 2:
+            raise ValueError(f"a randomised factor needs at least two levels, got {len(self.levels)}; {where}")
+        if self.kind != "categorical":
+            for level in self.levels:
+                if isinstance(level, bool | str):
+                    raise ValueError(f"levels of a {self.kind} factor must be numbers, got {level!r}; {where}")
+                low = float("-inf") if self.minimum is None else self.minimum
+                high = float("inf") if self.maximum is None else self.maximum
+                if not low <= level < high:
+                    raise ValueError(f"{self.name} must be in [{low:g}, {high:g}), got {level:g}; {where}")
+        if (self.applies_when is None) != (self.otherwise is None):
+            raise ValueError(f"applies_when and otherwise go together, got only one of them; {where}")
+        if self.assignment == "placebo" and (len(self.levels) != 2 or self.applies_when is not None):
+            raise ValueError(f"a placebo factor has two levels and always applies, got {list(self.levels)}; {where}")
+        if self.balanced_within and self.assignment != "randomised":
+            raise ValueError(f"balanced_within is for randomised factors, got assignment {self.assignment!r}; {where}")
+        return self
