@@ -59,7 +59,7 @@ def study_dag(study: Study) -> DAG:
 
 def register_study(study: Study) -> RegisterStudyOperator:
     """Land what the study asks, as the form left it."""
-    overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates")}
+    overrides = {name: f"{{{{ params.get('{name}') }}}}" for name in ("hardware_classes", "blocks", "replicates", "changes")}
     return RegisterStudyOperator(task_id="register", study_name=study.name, overrides=overrides)
 
 
@@ -133,6 +133,13 @@ def form(study: Study) -> dict[str, Param]:
         params["blocks"] = Param(most, type="integer", minimum=1, maximum=most, title="Blocks", description=description)
     params["replicates"] = Param(
         study.design.replicates, type="integer", minimum=1, title="Replicates", description="How often each combination is measured."
+    )
+    params["changes"] = Param(
+        [],
+        type="array",
+        items={"type": "string"},
+        title="Changes",
+        description="Such as n_train=2000,5000 (levels of a factor), dataset=mnist (a setting) or design.seed=3.",
     )
     params["rerun"] = Param(False, type="boolean", title="Run landed trials again", description="Otherwise trials that landed are reused.")
     return params

@@ -14,6 +14,14 @@ from trialhouse.errors import TrialhouseError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A warehouse of deep-learning trials.")
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name (see `trialhouse studies`).")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change levels of a factor (n_train=2000,5000), a setting (dataset=mnist) or a field; repeatable.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -41,12 +49,12 @@ def studies(
 
 
 @app.command()
-def design(study: StudyName, as_json: AsJson = False) -> None:
+def design(study: StudyName, changes: Changes = None, as_json: AsJson = False) -> None:
     """Print the trials that a study would run, without running any."""
     from trialhouse.registration import plan
     from trialhouse.studies.catalogue import load_study
 
-    planned = plan(load_study(study))
+    planned = plan(load_study(study).with_overrides(changes=changes))
     placebo = planned.study.placebo_factor
     rows = [
         {
@@ -74,6 +82,7 @@ def run(
     blocks: Annotated[int | None, typer.Option(help="Only the first so many blocks.")] = None,
     replicates: Annotated[int | None, typer.Option(help="Measure each combination so often.")] = None,
     rerun: Annotated[bool, typer.Option(help="Run landed trials again.")] = False,
+    changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study through Airflow (started where it is not up) and print the answer."""
@@ -82,7 +91,7 @@ def run(
     from trialhouse.orchestration.running import run_study, show
 
     console = Console(stderr=as_json)
-    chosen = {"blocks": blocks, "replicates": replicates, "rerun": rerun or None}
+    chosen = {"blocks": blocks, "replicates": replicates, "rerun": rerun or None, "changes": changes or None}
     outcome = run_study(study, {name: value for name, value in chosen.items() if value is not None}, console)
     if as_json:
         _print_json({"state": outcome.state, "report": str(outcome.report), **(outcome.answer.to_dict() if outcome.answer else {})})

@@ -91,6 +91,7 @@ def test_a_study_is_explained_and_has_a_form(found: dict[str, Any]) -> None:
     assert dag["params"]["hardware_classes"] == ["server", "pc", "laptop"]
     assert dag["params"]["blocks"] == 6
     assert dag["params"]["rerun"] is False
+    assert dag["params"]["changes"] == []
 
 
 def test_whatever_writes_the_warehouse_takes_the_one_slot_pool(found: dict[str, Any]) -> None:

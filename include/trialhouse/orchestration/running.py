@@ -53,7 +53,7 @@ def run_study(name: str, conf: Mapping[str, Any], console: Console) -> Outcome:
     name
         The study.
     conf
-        The trigger form's fields (`blocks`, `hardware_classes`, `replicates`, `rerun`); those left out keep their defaults.
+        The trigger form's fields (`blocks`, `hardware_classes`, `replicates`, `changes`, `rerun`); those left out keep their defaults.
     console
         Where progress is shown.
 

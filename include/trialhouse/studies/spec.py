@@ -17,6 +17,7 @@ from trialhouse.identity import content_id
 from trialhouse.studies.design import Design
 from trialhouse.studies.estimands import Estimand, Gates, Indicator, Limit
 from trialhouse.studies.factors import Factor, Level, Name, SpecModel
+from trialhouse.studies.overrides import changed
 from trialhouse.studies.recorded import Recorded
 
 __all__ = [
@@ -260,8 +261,9 @@ class Study(SpecModel):
         blocks: int | None = None,
         replicates: int | None = None,
         design_seed: int | None = None,
+        changes: Sequence[str] | None = None,
     ) -> Study:
-        """The study with fields from a form in place of its own; `None` keeps the study's.
+        """The study with fields from a form in place of its own; `None`, or what the study says itself, changes nothing.
 
         Parameters
         ----------
@@ -271,12 +273,27 @@ class Study(SpecModel):
             Only the first so many levels of the blocked factor.
         replicates, design_seed
             In place of the design's.
+        changes
+            Texts such as `n_train=2000,5000` (`trialhouse.studies.overrides`), made before the others.
 
         Raises
         ------
         SpecError
             If a value does not fit the study.
         """
+        if changes:
+            try:
+                study = Study.model_validate(changed(self.model_dump(mode="json", by_alias=True), changes))
+            except ValidationError as error:
+                raise one_line(error, f"study {self.name!r} with {', '.join(changes)}") from error
+            # a form always has these fields: those that were left as they are do not undo a change
+            own_blocks, own_replicates = len(self.block_factor.levels) if self.block_factor else None, self.design.replicates
+            return study.with_overrides(
+                hardware_classes=hardware_classes,
+                blocks=None if blocks == own_blocks else blocks,
+                replicates=None if replicates == own_replicates else replicates,
+                design_seed=design_seed,
+            )
         content = self.model_dump(mode="json", by_alias=True)
         if hardware_classes is not None:
             if unknown := sorted(set(hardware_classes) - set(self.hardware_classes)):
