@@ -10,13 +10,14 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialhouse import __version__
 from trialhouse.errors import SpecError
 from trialhouse.hardware.classes import HOST, HardwareClass, load_hardware_classes
 from trialhouse.hardware.limits import require_memory
 from trialhouse.identity import content_id
+from trialhouse.interventions import check_held_factors, interventions
 from trialhouse.landing import LandingZone
 from trialhouse.records import Records, land_records, read_records
 from trialhouse.settings import Settings, get_settings
@@ -25,6 +26,9 @@ from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.recorded import DERIVED
 from trialhouse.studies.spec import Factor, Level, Study
 from trialhouse.workloads.registry import is_learner, load_learner, load_workload
+
+if TYPE_CHECKING:
+    from trialhouse.causal.model import CausalGraph
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def plan(study: Study, settings: Settings | None = None) -> Registration:
     trials = assign(study, identity, hardware_ids)
     if is_learner(study.workload.name):
         _check_interventions(study, trials)
+    else:
+        check_held_factors(study)
     return Registration(study_id, study, trials, graphs)
 
 
@@ -185,7 +191,7 @@ def registered(study_id: str, settings: Settings | None = None) -> Registration:
         labels: dict[str, dict[str, Level]] = {}
         for row in read("treatments"):
             factor = study.factor(row["factor"])
-            kind = labels if factor.assignment == "placebo" else factors
+            kind = labels if factor.is_label else factors
             kind.setdefault(row["trial_id"], {})[factor.name] = _level(factor, row["assigned"], row["assigned_value"])
         trials = [
             Trial(
@@ -267,6 +273,7 @@ def _check_interventions(study: Study, trials: list[Trial]) -> None:
     learner = load_learner(study)
     for trial in trials:
         learner.plan(trial.factors)
+    interventions(study, trials, learner)
 
 
 def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]) -> None:
@@ -274,7 +281,7 @@ def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]
     from trialhouse.causal.model import read_graph  # brings networkx, which tasks that read a registration back do without
 
     indicators = {indicator.name: indicator.column for indicator in study.indicators}
-    factors = {factor.name for factor in study.factors if factor.assignment != "placebo"}
+    factors = {factor.name for factor in study.factors if not factor.is_label}
     for indicator in study.indicators:
         if indicator.column not in outcomes | factors:
             expected = f"column of indicator {indicator.name!r} must be one of {sorted(outcomes | factors)}"
@@ -287,9 +294,19 @@ def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]
         name = estimand.graph or study.graph
         graph = read_graph(graphs[name], name)
         graph.require_path(treatment, outcome)
-        if graph.assignment == "randomised" and study.design.kind == "observational":
+        if graph.assignment == "randomised" and study.is_observational:
             expected = f"{name} must not say that the treatment was randomised in an observational study"
             raise SpecError(expected, "assignment 'randomised'", f"fix {name} or design.kind")
+        _check_confounding(study, graph, treatment)
+
+
+def _check_confounding(study: Study, graph: CausalGraph, treatment: str) -> None:
+    """Refuse a graph that hides why a treatment goes with others, where the design lets them."""
+    confounded = [factor.name for factor in study.factors if factor.assignment == "confounded"]
+    for other in confounded if treatment in confounded else []:
+        if other != treatment and (other not in graph.digraph or graph.separates(treatment, other)):
+            expected = f"{graph.name} must draw why {treatment!r} goes with {other!r}, which the design confounds"
+            raise SpecError(expected, "no open back door between them", f"draw the budget: budget -> {treatment}; budget -> {other}")
 
 
 def _graphs(study: Study, settings: Settings) -> dict[str, str]:

@@ -22,7 +22,7 @@ FLOORS = [
     {"hardware"},
     {"learning"},
     {"workloads"},
-    {"causal", "configurations"},
+    {"causal", "configurations", "interventions"},
     {"registration"},
     {"profiling"},
     {"pruning"},

@@ -14,7 +14,7 @@ one of the graph (`assignment="randomised"`); YAML has a key for each::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,6 +85,18 @@ class CausalGraph:
             return self
         digraph = self.digraph.copy()
         digraph.add_edge(column, outcome)
+        return self._with(digraph)
+
+    def separates(self, treatment: str, other: str) -> bool:
+        """Whether no back door of the treatment leads to another node while nothing is adjusted for."""
+        without = self.digraph.copy()
+        without.remove_edges_from(list(self.digraph.out_edges(treatment)))
+        return bool(nx.is_d_separator(without, {treatment}, {other}, set()))
+
+    def without_causes(self, nodes: Collection[str]) -> CausalGraph:
+        """The graph where these nodes are drawn by lot: no arrow leads into them (Pearl 2009, 3.2.1)."""
+        digraph = self.digraph.copy()
+        digraph.remove_edges_from([edge for edge in self.digraph.edges if edge[1] in nodes])
         return self._with(digraph)
 
     def _with(self, digraph: nx.DiGraph) -> CausalGraph:

@@ -14,6 +14,7 @@ from trialhouse.causal.refute import check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import label, require_columns
 from trialhouse.errors import EstimationError
+from trialhouse.studies.factors import TWINS
 from trialhouse.studies.spec import HARDWARE_CLASS, Estimand, Factor, Indicator, Level, Study
 
 LOST_FOR = ("out_of_memory", "diverged", "timed_out")
@@ -99,32 +100,33 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     factor, indicator = _treatment_factor(study, estimand)
     outcome_indicator = next((item for item in study.indicators if item.name == estimand.outcome), None)
     averaged = [item for item in study.factors if _is_tied(item, factor, estimand, indicator)]
-    covariates = [
-        item for item in study.factors if item.assignment not in ("fixed", "placebo") and item.name != factor.name and item not in averaged
-    ]
+    free = [item for item in study.factors if item.assignment != "fixed" and not item.is_label]
+    covariates = [item for item in free if item.name != factor.name and item not in averaged]
     adjustment = estimand.adjustment
     block = study.block_factor.name if study.block_factor else None
     used = [factor.name, *(item.name for item in covariates), *(adjustment if adjustment != "auto" else ())]
     require_columns(frame, *([outcome_indicator.column] if outcome_indicator else []), estimand.outcome, *used)
-    graph = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
+    drawn = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
+    frame = _of_ladder(study, factor, frame)
     precision = [item.name for item in covariates]
     strata = [name for name in precision if name != block]
     if HARDWARE_CLASS not in (estimand.by, factor.name):
         precision.append(HARDWARE_CLASS)
         strata.append(HARDWARE_CLASS)
     placebo = study.placebo_factor.name if study.placebo_factor and study.placebo_factor.name in frame else None
-    quantities = {item.name for item in study.factors if item.kind == "continuous" and len(item.levels) > 6}
-    is_quantity = study.design.kind == "latin_hypercube" and factor.kind == "continuous" and indicator is None
-    is_observational = study.design.kind == "observational"
+    quantities = {item.name for item in study.factors if item.kind == "continuous" and (len(item.levels) > 6 or study.is_range(item))}
+    is_quantity = study.is_range(factor) and indicator is None
     environment = _ENVIRONMENT if study.recorded is None else ()  # a table does not tell in which order its trials ran
     left_out = [
         name
         for name in (*environment, *precision)
-        if name in frame and name not in graph.digraph and name not in {factor.name, estimand.by}
+        if name in frame and name not in drawn.digraph and name not in {factor.name, estimand.by}
     ]
     questions = []
     for value in _subgroups(study, estimand):
         rows = frame if estimand.by is None else frame[frame[estimand.by].map(label).isin(_levels_of(estimand.by, value, averaged))]
+        is_observational = study.is_observational and not _is_randomised_twin(study, estimand, value)
+        graph = drawn.without_causes(_confounded(study)) if study.is_observational and not is_observational else drawn
         questions.append(
             Question(
                 study_id=study_id,
@@ -157,6 +159,24 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
             )
         )
     return questions
+
+
+def _of_ladder(study: Study, factor: Factor, frame: pd.DataFrame) -> pd.DataFrame:
+    """In a one-factor-at-a-time design the rows in which all other crossed factors are at their references."""
+    references = {item.name: item.reference for item in study.factors if item.reference is not None and item.name != factor.name}
+    for name, level in references.items():
+        frame = frame[frame[name].map(label) == label(level)]
+    return frame
+
+
+def _is_randomised_twin(study: Study, estimand: Estimand, value: Any) -> bool:
+    return study.twin_factor is not None and estimand.by == study.twin_factor.name and value == TWINS[1]
+
+
+def _confounded(study: Study) -> list[str]:
+    """What the budget decides, as factors or as indicators of them."""
+    factors = {item.name for item in study.factors if item.assignment == "confounded"}
+    return sorted(factors | {item.name for item in study.indicators if item.column in factors})
 
 
 def _treatment_factor(study: Study, estimand: Estimand) -> tuple[Factor, Indicator | None]:
@@ -238,6 +258,10 @@ def _meaning(rows: pd.DataFrame, estimand: Estimand, factor: Factor, indicator: 
 
 def _caveats(study: Study, graph: CausalGraph, factor: Factor) -> list[str]:
     told = [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]
+    if study.design.kind == "one_factor_at_a_time":
+        others = [f"{item.name} = {label(item.reference)}" for item in study.factors if item.reference is not None and item != factor]
+        if others:
+            told.append(f"one factor at a time: the effect at {', '.join(others)}; whether it is another elsewhere was not tried")
     if factor.name == HARDWARE_CLASS and study.recorded is None:
         told.append("classes are measured one after another: what drifted meanwhile goes with the class")
     elif factor.name == HARDWARE_CLASS:

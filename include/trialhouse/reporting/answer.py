@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from trialhouse.reporting.confounding import first_line
 from trialhouse.reporting.formats import (
     MISSING,
     EffectText,
@@ -207,6 +208,8 @@ class Answer:
     refuters: tuple[RefuterSummary, ...]
     doubts: tuple[str, ...]
     """What is wrong with the measurements themselves."""
+    twin: str | None = None
+    """The label that tells confounded trials from their randomised twins."""
 
     @property
     def primary(self) -> tuple[Finding, ...]:
@@ -214,7 +217,12 @@ class Answer:
 
     @cached_property
     def summary(self) -> str:
-        """One or two sentences that come before everything else."""
+        """What comes before everything else: one or two sentences, after the effects side by side where there are twins."""
+        compared = first_line(self.findings, self.twin)
+        return self._verdicts if compared is None else f"{compared} {self._verdicts}"
+
+    @property
+    def _verdicts(self) -> str:
         done = self.trials["total"] - self.trials.get("pending", 0)
         if self.state == "gates_failed":
             many = counted(len(self.failed_gates), "gate")
@@ -308,6 +316,7 @@ def answer_of(data: StudyData) -> Answer:
         failed_gates=gates,
         warnings=warnings,
         doubts=doubts_of(data),
+        twin=next((name for name, factor in data.factors.items() if factor["assignment"] == "twin"), None),
         refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
     )
 

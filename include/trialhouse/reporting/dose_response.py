@@ -136,7 +136,9 @@ def _matched(data: StudyData, treatment: str, method: str | None, outcome: str, 
 
 
 def _match(data: StudyData, treatment: str, method: str | None, trial: Row) -> tuple[Any, ...]:
-    others = [name for name, factor in data.factors.items() if name not in (treatment, method) and factor["assignment"] != "placebo"]
+    others = [
+        name for name, factor in data.factors.items() if name not in (treatment, method) and factor["assignment"] not in ("placebo", "twin")
+    ]
     return (trial["block"], *(trial.get(name) for name in others))
 
 

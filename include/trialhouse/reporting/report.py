@@ -31,7 +31,8 @@ DESIGNS = {
     "latin_hypercube": "Latin hypercube over the crossed factors",
     "completely_randomised": "completely randomised: combinations drawn in random order",
     "randomised_blocks": "randomised blocks: every combination of the crossed factors in every block, in random order",
-    "observational": "observational: whatever trials the table has",
+    "one_factor_at_a_time": "one factor at a time: each factor's levels in turn, all others at their references",
+    "observational": "observational: nobody assigned the treatments, or they were confounded on purpose",
 }
 ASSIGNMENTS = {
     "crossed": "crossed",
@@ -39,6 +40,8 @@ ASSIGNMENTS = {
     "blocked": "blocks (repeated units)",
     "fixed": "fixed",
     "placebo": "a label drawn at random that changes nothing (A/A test)",
+    "confounded": "confounded on purpose: drawn so that it goes with a hidden budget",
+    "twin": "a label: in the randomised half nothing is confounded",
 }
 REFUTERS = {
     "random_common_cause": "Adds a random common cause; the estimate should not move.",

@@ -5,7 +5,7 @@ Assignment is a pure function of the spec: the same study gives the same trials,
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +14,8 @@ import numpy as np
 
 from trialhouse.errors import SpecError
 from trialhouse.identity import content_id
+from trialhouse.studies.combinations import Cell, Draw, LatinSquare, draws
 from trialhouse.studies.spec import Factor, Level, Study
-
-Cell = dict[str, Level]
 
 SENTINEL = "sentinel"
 """The arm of sentinel trials; those of others have the form `factor=level, ...`."""
@@ -53,8 +52,9 @@ class Trial:
     """One unit: given weights, measured in one hardware class.
 
     `trial_id` is a hash of all that determines the trial and of nothing else, so studies share trials. `weights_id` is
-    the same for the weights. `position` is the place in the study's random order, from 0. `labels` has the level of the
-    placebo factor: it belongs to the assignment of one study, not to the trial, and no workload gets to see it.
+    the same for the weights. `position` is the place in the study's random order, from 0. `labels` has the levels of the
+    placebo and twin factors: they belong to the assignment of one study, not to the trial, and no workload gets to see them.
+    `propensities` are those of `trialhouse.studies.combinations.Draw`; a trial that is read back has none.
     """
 
     trial_id: str
@@ -66,6 +66,7 @@ class Trial:
     replicate: int
     position: int = field(compare=False, default=0)
     labels: Mapping[str, Level] = field(compare=False, default_factory=dict)
+    propensities: Mapping[str, float] = field(compare=False, default_factory=dict)
 
     @property
     def is_sentinel(self) -> bool:
@@ -102,8 +103,9 @@ def assign(study: Study, workload: WorkloadIdentity, hardware_ids: Mapping[str, 
         raise SpecError(f"hardware_classes must be among {sorted(hardware_ids)}", repr(unknown[0]), f"fix study {study.name!r}")
     rng = np.random.default_rng(study.design.seed)
     trials: dict[str, Trial] = {}
-    for hardware_class, cell, block, replicate in _cells(study, rng):
-        trial = _trial(study, workload, hardware_ids, hardware_class, cell, block, replicate)
+    for unit in _units(study, rng):
+        trial = _trial(study, workload, hardware_ids, unit.hardware_class, unit.draw.cell, unit.block, unit.replicate)
+        trial = replace(trial, labels=unit.draw.labels, propensities=unit.draw.propensities)
         trials.setdefault(trial.trial_id, trial)
     if not trials:
         raise SpecError("a design must yield at least one trial", "none", f"fix the design of study {study.name!r}")
@@ -128,13 +130,13 @@ def labelled_trials(study: Study, trials: Sequence[Trial], rng: np.random.Genera
     for _, places in sorted(groups.items()):
         first = int(rng.integers(2))  # which level is in the majority where the number is odd
         for count, place in enumerate(rng.permutation(places).tolist()):
-            labelled[place] = replace(trials[place], labels={factor.name: factor.levels[(first + count) % 2]})
+            labelled[place] = replace(trials[place], labels={**trials[place].labels, factor.name: factor.levels[(first + count) % 2]})
     return labelled
 
 
 def cells_per_class(study: Study) -> int:
     """How many trials a design measures in each hardware class; a few combinations may be the same trial."""
-    cells = sum(1 for _ in _cells(study, np.random.default_rng(study.design.seed))) // len(study.hardware_classes)
+    cells = sum(1 for _ in _units(study, np.random.default_rng(study.design.seed))) // len(study.hardware_classes)
     return cells + (1 + -(-cells // study.design.sentinels.every) if study.design.sentinels else 0)
 
 
@@ -190,89 +192,39 @@ def _trial(
     return Trial(content_id("trial", determinants), weights_id, hardware_class, cell, arm_of(study, cell), block, replicate)
 
 
-def _cells(study: Study, rng: np.random.Generator) -> Iterator[tuple[str, Cell, str, int]]:
-    crossed = [factor for factor in study.factors if factor.assignment == "crossed"]
+@dataclass(frozen=True)
+class _Unit:
+    """A trial to be: one draw in one block and class."""
+
+    hardware_class: str
+    draw: Draw
+    block: str
+    replicate: int
+
+
+def _units(study: Study, rng: np.random.Generator) -> Iterator[_Unit]:
     fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}
     block_factor = study.block_factor
     blocks: list[tuple[str, Cell]] = (
         [(str(level), {block_factor.name: level}) for level in block_factor.levels] if block_factor else [("all", {})]
     )
-    squares = [_LatinSquare(factor, len(blocks), rng) for factor in study.factors if factor.assignment == "randomised"]
-    shared = None if study.design.kind == "completely_randomised" else _combinations(study, crossed, rng)
+    squares = [LatinSquare(factor, len(blocks), rng) for factor in study.factors if factor.assignment == "randomised"]
+    is_drawn_anew = study.design.kind in ("completely_randomised", "observational")
+    shared = [] if is_drawn_anew else draws(study, rng)
     for number, (block, block_cell) in enumerate(blocks):
-        combinations = shared if shared is not None else _combinations(study, crossed, rng)
+        drawn = draws(study, rng) if is_drawn_anew else shared
         for hardware_class in study.hardware_classes:
-            cells = [{**fixed, **block_cell, **combination} for combination in combinations for _ in range(study.design.replicates)]
-            replicates = [replicate for _ in combinations for replicate in range(study.design.replicates)]
+            repeated = [(draw, replicate) for draw in drawn for replicate in range(study.design.replicates)]
+            cells = [{**fixed, **block_cell, **draw.cell} for draw, _ in repeated]
             for square in squares:
                 square.draw(cells, hardware_class, number)
-            for cell, replicate in zip(cells, replicates, strict=True):
-                yield hardware_class, _meaningful(study, cell), block, replicate
-
-
-def _combinations(study: Study, crossed: list[Factor], rng: np.random.Generator) -> list[Cell]:
-    """Combinations of the crossed factors' levels that the design calls for."""
-    names = [factor.name for factor in crossed]
-    everything: list[tuple[Level, ...]] = list(itertools.product(*(factor.levels for factor in crossed)))
-    kind, points = study.design.kind, study.design.points
-    if kind == "latin_hypercube":
-        from scipy.stats import qmc
-
-        unit = qmc.LatinHypercube(d=len(crossed), rng=rng).random(points or 0)
-        rows = [tuple(_from_unit(factor, share) for factor, share in zip(crossed, row, strict=True)) for row in unit]
-    elif kind == "completely_randomised":
-        repeats = -(-(points or 0) // len(everything))
-        order = np.concatenate([rng.permutation(len(everything)) for _ in range(repeats)])[:points]
-        rows = [everything[index] for index in order]
-    elif kind == "fractional_factorial":
-        import pyDOE3
-
-        try:
-            signs = pyDOE3.fracfact(study.design.generator)
-        except (ValueError, IndexError) as error:
-            raise SpecError(
-                "design.generator must be words of letters such as 'a b ab'", repr(study.design.generator), f"fix study {study.name!r}"
-            ) from error
-        rows = [tuple(factor.levels[int(sign > 0)] for factor, sign in zip(crossed, row, strict=True)) for row in signs]
-    else:
-        rows = everything
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _from_unit(factor: Factor, share: float) -> Level:
-    """A share in [0, 1) of a factor's range: between its ends where it is continuous, else one of its levels."""
-    if factor.kind == "continuous":
-        low, high = float(min(factor.levels)), float(max(factor.levels))
-        return round(low + share * (high - low), 6)
-    return factor.levels[int(share * len(factor.levels))]
-
-
-class _LatinSquare:
-    """Draws a randomised factor so that its levels are balanced both ways: within each block, and over the blocks for each
-    combination of the other factors. Levels go round the cells of a group in a random order; each block starts elsewhere.
-    """
-
-    def __init__(self, factor: Factor, blocks: int, rng: np.random.Generator) -> None:
-        self._factor, self._blocks, self._rng = factor, blocks, rng
-        self._squares: dict[tuple[Level, ...], tuple[list[int], list[int]]] = {}
-
-    def draw(self, cells: list[Cell], hardware_class: str, block: int) -> None:
-        """Set the factor in the cells of one block and class; groups are cells alike in `balanced_within`."""
-        groups: dict[tuple[Level, ...], list[Cell]] = {}
-        for cell in cells:
-            groups.setdefault((hardware_class, *(cell[name] for name in self._factor.balanced_within)), []).append(cell)
-        for key, group in groups.items():
-            if key not in self._squares:
-                self._squares[key] = self._shuffled(len(self._factor.levels)), self._shuffled(self._blocks)
-            order, starts = self._squares[key]
-            for place, cell in enumerate(group):
-                cell[self._factor.name] = self._factor.levels[order[(place + starts[block]) % len(order)]]
-
-    def _shuffled(self, count: int) -> list[int]:
-        """As many numbers as asked for, each level's number equally often (give or take one), in random order."""
-        levels = len(self._factor.levels)
-        rounds = [self._rng.permutation(levels) for _ in range(-(-count // levels))]
-        return [int(number) for number in np.concatenate(rounds)[:count]]
+            seen: Counter[tuple[Level, ...]] = Counter()
+            for cell, (draw, replicate) in zip(cells, repeated, strict=True):
+                if study.is_observational:  # what is drawn twice counts twice
+                    key = tuple(cell.values())
+                    replicate = seen[key]
+                    seen[key] += 1
+                yield _Unit(hardware_class, replace(draw, cell=_meaningful(study, cell)), block, replicate)
 
 
 def _meaningful(study: Study, cell: Cell) -> Cell:

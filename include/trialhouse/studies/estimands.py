@@ -60,6 +60,11 @@ class Estimand(SpecModel):
     """Estimate separately in each level of this column (usually `hardware_class`)."""
     is_primary: bool = True
     """Whether the answer rests on it (others are exploratory)."""
+    hold: tuple[Name, ...] = ()
+    """What must stay the same while the treatment is set ("keeping depth, data and compute constant"): factors, or quantities of
+    the workload such as `depth`, `n_train` or `training_flops`. Checked before anything runs; other factors are held anyway."""
+    solve: Name | None = None
+    """What gives way so that the rest can be held: `steps` where `training_flops` is set, `width` where `parameters` is."""
     dose_response: bool = False
     """Also estimate every other level of the treatment against the control."""
 

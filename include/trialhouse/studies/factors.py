@@ -11,6 +11,9 @@ from trialhouse.identity import NAME_PATTERN
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Level = bool | int | float | str
 
+TWINS = ("observational", "randomised")
+"""Levels of a twin factor."""
+
 
 class SpecModel(BaseModel):
     """A part of a spec: frozen, and without unknown keys."""
@@ -46,14 +49,26 @@ class Factor(SpecModel):
     """Also the column of the study's analysis view."""
     kind: Literal["continuous", "ordinal", "categorical"]
     """The scale of the levels."""
-    assignment: Literal["crossed", "randomised", "blocked", "fixed", "placebo"] = "crossed"
+    assignment: Literal["crossed", "randomised", "blocked", "fixed", "placebo", "confounded", "twin"] = "crossed"
     """`crossed`: the design combines its levels with those of the other factors. `randomised`: a level is drawn for each
     trial, every level equally often within a block and class, and over the blocks for each combination (a Latin square).
     `blocked`: its levels are the blocks (the repeated units, such as pre-training seeds). `fixed`: one level for all.
     `placebo`: a label of two levels that changes nothing (an A/A test): drawn for each trial, balanced within each block and
-    class, never shown to the workload and no part of the trial's id. Whatever effect it seems to have is a false positive."""
+    class, never shown to the workload and no part of the trial's id. Whatever effect it seems to have is a false positive.
+    `confounded`: drawn for each trial so that it goes with a hidden budget, as it does where nobody designs (those who can afford
+    larger networks also have more data): only in a study that is `observational` on purpose.
+    `twin`: such a study's label with the levels `observational` and `randomised`; in its second half the same factors are
+    drawn independently, so that one study has both the confounded arm and the truth."""
     levels: tuple[Level, ...] = Field(min_length=1)
-    """The values; for a Latin hypercube over a continuous factor, its lower and upper end."""
+    """The values; for a continuous factor that is confounded or of a Latin hypercube, its lower and upper end."""
+    scale: Literal["linear", "log"] = "linear"
+    """Of a continuous factor that is drawn between two ends: whether differences or ratios are equally likely."""
+    is_whole: bool = False
+    """Of a continuous factor that is drawn between two ends: whether it comes in whole numbers (images, steps)."""
+    strength: float | None = Field(None, gt=-1, lt=1)
+    """Of a confounded factor: its correlation with the budget (of two normal scores, a Gaussian copula). 0 is randomised."""
+    reference: Level | None = None
+    """In a one-factor-at-a-time design: the level of this crossed factor while the others go through theirs."""
     balanced_within: tuple[Name, ...] = ()
     """For a randomised factor: crossed factors within whose levels it is also balanced."""
     applies_when: AppliesWhen | None = None
@@ -88,6 +103,24 @@ class Factor(SpecModel):
             raise ValueError(f"applies_when and otherwise go together, got only one of them; {where}")
         if self.assignment == "placebo" and (len(self.levels) != 2 or self.applies_when is not None):
             raise ValueError(f"a placebo factor has two levels and always applies, got {list(self.levels)}; {where}")
+        if (self.assignment == "confounded") != (self.strength is not None):
+            verb = "needs" if self.assignment == "confounded" else "takes no"
+            raise ValueError(f"a {self.assignment} factor {verb} strength, got {self.strength}; {where}")
+        if self.assignment == "confounded" and (self.kind == "categorical" or len(self.levels) < 2):
+            raise ValueError(f"a confounded factor needs at least two levels that are numbers, got {list(self.levels)}; {where}")
+        if self.assignment == "twin" and self.levels != TWINS:
+            raise ValueError(f"a twin factor must have the levels {list(TWINS)}, got {list(self.levels)}; {where}")
+        if self.scale == "log" and (self.kind != "continuous" or min(map(float, self.levels)) <= 0):
+            raise ValueError(f"scale 'log' needs a continuous factor above 0, got {self.kind} {list(self.levels)}; {where}")
+        if self.is_whole and (self.kind != "continuous" or any(float(level) % 1 for level in self.levels)):
+            raise ValueError(f"is_whole needs a continuous factor between whole numbers, got {self.kind} {list(self.levels)}; {where}")
+        if self.reference is not None and (self.assignment != "crossed" or self.reference not in self.levels):
+            raise ValueError(f"reference must be a level of a crossed factor, got {self.reference!r}; {where}")
         if self.balanced_within and self.assignment != "randomised":
             raise ValueError(f"balanced_within is for randomised factors, got assignment {self.assignment!r}; {where}")
         return self
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it belongs to the assignment alone: no part of a trial's id, and no workload gets to see it."""
+        return self.assignment in ("placebo", "twin")

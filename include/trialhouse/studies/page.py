@@ -13,9 +13,13 @@ def study_page(study: Study) -> str:
         "blocked": "blocks",
         "fixed": "held",
         "placebo": "a label that changes nothing",
+        "confounded": "drawn with a hidden budget",
+        "twin": "a label: confounded or randomised",
     }
     factors = "\n".join(f"| `{f.name}` | {_levels(f)} | {crossed[f.assignment]} |" for f in study.factors)
-    estimands = "\n".join(f"| `{e.name}` | {_question(e)} | {'yes' if e.is_primary else 'exploratory'} |" for e in study.estimands)
+    estimands = "\n".join(
+        f"| `{e.name}` | {_question(e)} | {_held(study, e)} | {'yes' if e.is_primary else 'exploratory'} |" for e in study.estimands
+    )
     design = f"{study.design.kind.replace('_', ' ')}, seed {study.design.seed}"
     return f"""# {study.title}
 
@@ -27,8 +31,8 @@ def study_page(study: Study) -> str:
 |---|---|---|
 {factors}
 
-| estimand | effect | primary |
-|---|---|---|
+| estimand | effect | held while the treatment is set | primary |
+|---|---|---|---|
 {estimands}
 
 Registered before the first trial runs; a failed gate stops the estimation. A trial that landed is not run again unless asked for.
@@ -49,3 +53,11 @@ def _levels(factor: Factor) -> str:
 def _question(estimand: Estimand) -> str:
     contrast = f"{estimand.treatment} {estimand.contrast.from_} → {estimand.contrast.to} on {estimand.outcome}"
     return f"{contrast}, by {estimand.by}" if estimand.by else contrast
+
+
+def _held(study: Study, estimand: Estimand) -> str:
+    """What the study says of it; `trialhouse design` derives from the workload what else is held, and by how much the rest gives way."""
+    others = [f.name for f in study.factors if f.assignment != "fixed" and not f.is_label and f.name != estimand.treatment]
+    held = f"{', '.join(dict.fromkeys((*estimand.hold, *others)))} and the workload's settings" if others else "the workload's settings"
+    gives_way = f"{estimand.solve} are solved for" if estimand.solve else f"what follows from {estimand.treatment} gives way"
+    return f"{held}; {gives_way}"

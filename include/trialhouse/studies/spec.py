@@ -120,8 +120,19 @@ class Study(SpecModel):
         known = sorted(entry.name for entry in entry_points(group="trialhouse.workloads"))
         if self.workload.name not in known:
             raise ValueError(f"workload must be one of {known}, got {self.workload.name!r}; fix workload.name")
-        if self.design.kind == "observational":
-            raise ValueError("an observational study has trials that were run elsewhere, got no 'recorded'; say how to read their table")
+        is_drawn = any(factor.assignment in ("confounded", "twin") for factor in self.factors)
+        if self.design.kind != "observational":
+            if is_drawn:
+                raise ValueError(f"a {self.design.kind} design has no confounded or twin factor, got one; set design.kind: observational")
+            return
+        confounded = [factor for factor in self.factors if factor.assignment == "confounded"]
+        if len(confounded) < 2:
+            expected = "an observational study has at least two confounded factors, or trials that were run elsewhere ('recorded')"
+            raise ValueError(f"{expected}, got {len(confounded)} confounded; fix factors")
+        if self.design.points is None:
+            raise ValueError("an observational design needs points, got None; fix design.points")
+        if crossed := [factor.name for factor in self.factors if factor.assignment == "crossed"]:
+            raise ValueError(f"an observational design draws its factors, got the crossed factor {crossed[0]!r}; choose another assignment")
 
     def _check_recorded(self, recorded: Recorded) -> None:
         factors = {factor.name for factor in self.factors}
@@ -130,6 +141,10 @@ class Study(SpecModel):
         if self.design.kind not in ("full_factorial", "observational"):
             expected = "design.kind of a recorded study must be 'full_factorial' or 'observational'"
             raise ValueError(f"{expected}, got {self.design.kind!r}; fix design.kind")
+        drawn = [factor.name for factor in self.factors if factor.assignment in ("confounded", "twin")]
+        if drawn or self.design.points is not None:
+            got = f"factor {drawn[0]!r}" if drawn else f"points {self.design.points}"
+            raise ValueError(f"nothing is drawn in a recorded study, got {got}; remove it or choose another assignment")
         if set(recorded.hardware_class.classes) != set(self.hardware_classes):
             expected = f"recorded.hardware_class.classes must be the study's {list(self.hardware_classes)}"
             raise ValueError(f"{expected}, got {list(recorded.hardware_class.classes)}; fix one of them")
@@ -153,8 +168,14 @@ class Study(SpecModel):
             raise ValueError("at most one factor can be blocked, got several; combine them into one")
         if sum(factor.assignment == "placebo" for factor in self.factors) > 1:
             raise ValueError("at most one factor can be a placebo, got several; remove the others")
+        if sum(factor.assignment == "twin" for factor in self.factors) > 1:
+            raise ValueError("at most one factor can be a twin, got several; remove the others")
+        is_ladder = self.design.kind == "one_factor_at_a_time"
         for factor in self.factors:
             where = f"fix factor {factor.name!r}"
+            if (is_ladder and factor.assignment == "crossed") != (factor.reference is not None):
+                verb = "needs" if is_ladder else "takes no"
+                raise ValueError(f"a crossed factor of a {self.design.kind} design {verb} reference, got {factor.reference}; {where}")
             others = [*factor.balanced_within, *([factor.applies_when.factor] if factor.applies_when else [])]
             for other in others:
                 if other not in names or self.factor(other).assignment != "crossed":
@@ -173,15 +194,14 @@ class Study(SpecModel):
             return
         where = "fix design.sentinels"
         levels = self.design.sentinels.factors
-        free = [factor for factor in self.factors if factor.assignment not in ("fixed", "placebo")]
+        free = [factor for factor in self.factors if factor.assignment != "fixed" and not factor.is_label]
         if unknown := sorted(set(levels) - {factor.name for factor in free}):
             raise ValueError(f"sentinels must set factors of the design, got {unknown[0]!r}; {where}")
         for factor in free:
             allowed = (*factor.levels, *([factor.otherwise] if factor.otherwise is not None else []))
             if factor.name not in levels:
                 raise ValueError(f"sentinels must set every factor, got no level of {factor.name!r}; {where}")
-            is_between = self.design.kind == "latin_hypercube" and factor.kind == "continuous"
-            if levels[factor.name] not in allowed and not is_between:
+            if levels[factor.name] not in allowed and not self.is_range(factor):
                 raise ValueError(f"sentinels must have assigned levels {list(allowed)}, got {levels[factor.name]!r}; {where}")
 
     def _check_indicators(self) -> None:
@@ -197,7 +217,7 @@ class Study(SpecModel):
 
     def _check_estimands(self) -> None:
         factors = (*self.factors, self.factor(HARDWARE_CLASS))
-        treatments = {factor.name: factor for factor in factors if factor.assignment not in ("fixed", "placebo")}
+        treatments = {factor.name: factor for factor in factors if factor.assignment != "fixed" and not factor.is_label}
         indicators = {indicator.name: indicator for indicator in self.indicators}
         for estimand in self.estimands:
             where = f"fix estimand {estimand.name!r}"
@@ -215,13 +235,15 @@ class Study(SpecModel):
             else:
                 known = sorted({*treatments, *indicators})
                 raise ValueError(f"treatment must be one of the factors and indicators {known}, got {estimand.treatment!r}; {where}")
-            hypercube = self.design.kind == "latin_hypercube" and not isinstance(allowed[0], str)
+            is_range = estimand.treatment in treatments and self.is_range(treatments[estimand.treatment])
             for level in (estimand.contrast.from_, estimand.contrast.to):
-                if level not in allowed and not hypercube:
+                if level not in allowed and not is_range:
                     raise ValueError(f"contrast must name assigned levels {list(allowed)}, got {level!r}; {where}")
             if estimand.contrast.from_ == estimand.contrast.to:
                 raise ValueError(f"contrast must name two levels, got {estimand.contrast.to!r} twice; {where}")
-            by = set(treatments) - {estimand.treatment}
+            by = set(treatments) - {estimand.treatment} | {factor.name for factor in factors if factor.assignment == "twin"}
+            if self.design.kind == "one_factor_at_a_time":  # where it is not at its reference, the treatment is at its own
+                by -= {factor.name for factor in self.factors if factor.assignment == "crossed"}
             if estimand.by is not None and estimand.by not in by:
                 raise ValueError(f"by must be one of {sorted(by)}, got {estimand.by!r}; {where}")
 
@@ -233,6 +255,21 @@ class Study(SpecModel):
             if factor.name == name:
                 return factor
         raise KeyError(name)
+
+    def is_range(self, factor: Factor) -> bool:
+        """Whether the design draws the factor from all values between two ends: then it is a quantity, not a choice of arms."""
+        is_drawn = factor.assignment == "confounded" or (self.design.kind == "latin_hypercube" and factor.assignment == "crossed")
+        return factor.kind == "continuous" and is_drawn
+
+    @property
+    def is_observational(self) -> bool:
+        """Whether nobody assigned its treatments, or they were confounded on purpose."""
+        return self.design.kind == "observational"
+
+    @property
+    def twin_factor(self) -> Factor | None:
+        """The label that tells confounded trials from their randomised twins."""
+        return next((factor for factor in self.factors if factor.assignment == "twin"), None)
 
     @property
     def placebo_factor(self) -> Factor | None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.05
 """How far a solved quantity may end from what was asked for: channels and steps are whole numbers."""
+SOLVED_BY = {"width": "parameters", "steps": "training_flops"}
+"""What is solved for -> what it is solved for to meet."""
 MOST_WIDTH = 4096
 LENGTHS = ("epochs", "steps", "training_flops")
 """Ways to say how long to train; a trial goes by the one that is a factor."""
@@ -188,14 +190,19 @@ class NetworkLearner(ABC, Generic[Settings]):
         settings, recipe, sizes = self._solved(factors)
         known: dict[str, Level] = {
             "width": settings.width,
+            "depth": settings.depth,
             "parameters": sizes.parameters,
             "n_train": self._examples(settings),
+            "batch_size": recipe.batch_size,
             "steps": recipe.steps,
             "epochs": recipe.steps * recipe.batch_size / self._examples(settings),
             "training_flops": float(recipe.steps * recipe.batch_size * sizes.training_flops),
         }
+        solved = [name for name, cause in SOLVED_BY.items() if getattr(settings, cause) is not None]
         # the learning rate stays what was assigned: its rule is part of the intervention on width
-        return Plan({name: known.get(name, level) for name, level in factors.items()}, float(known["training_flops"]))
+        realised = {name: known.get(name, level) for name, level in factors.items()}
+        quantities = {**known, "learning_rate": recipe.learning_rate}
+        return Plan(realised, float(known["training_flops"]), quantities, tuple(solved))
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""

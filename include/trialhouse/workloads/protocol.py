@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from trialhouse.learning.engine import DivergedError, Note
@@ -112,10 +112,16 @@ class Plan:
         Factor -> level as it will be: what was solved for, and quantities that come only in whole numbers.
     training_flops
         Arithmetic of the trial, for its place in the order (longest first) and its price.
+    quantities
+        Name -> value of what an intervention can hold or change, factors or not.
+    solved
+        Those of them that were solved for.
     """
 
     realised: Mapping[str, Level]
     training_flops: float
+    quantities: Mapping[str, Level] = field(default_factory=dict)
+    solved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

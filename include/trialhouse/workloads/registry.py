@@ -23,7 +23,7 @@ def load_workload(study: Study) -> Workload:
         If there is no such workload, or it cannot use a setting, a factor or a level.
     """
     workload = make_workload(study.workload.name, study.workload.settings)
-    workload.check([factor for factor in study.factors if factor.assignment != "placebo"])
+    workload.check([factor for factor in study.factors if not factor.is_label])
     return workload
 
 

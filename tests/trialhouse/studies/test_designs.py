@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -176,3 +178,130 @@ def test_a_factor_applies_below_a_level_too(content: dict[str, Any]) -> None:
     applied = {trial.factors["pruning_ratio"] for trial in trials if trial.factors["pruning_method"] != "none"}
     assert applied == {0, 0.3}
     assert {trial.factors["pruning_ratio"] for trial in trials} == {0, 0.3, 0.6, 0.9}
+
+
+def ladder(content: dict[str, Any]) -> dict[str, Any]:
+    content["design"] = {"kind": "one_factor_at_a_time", "seed": 0}
+    content["factors"][1]["reference"] = 0.3
+    content["factors"][2] = {
+        "name": "pruning_method",
+        "kind": "categorical",
+        "levels": ["l1_structured", "l1_mask"],
+        "reference": "l1_mask",
+    }
+    content["factors"][3] = {"name": "batch_size", "kind": "ordinal", "levels": [64, 512], "assignment": "randomised"}
+    return content
+
+
+def test_ladders_change_one_factor_at_a_time_in_every_block_and_class(content: dict[str, Any]) -> None:
+    _, trials = trials_of(ladder(content))
+    cells = {
+        (t.hardware_class, t.block): Counter(
+            (u.factors["pruning_ratio"], u.factors["pruning_method"])
+            for u in trials
+            if (u.hardware_class, u.block) == (t.hardware_class, t.block)
+        )
+        for t in trials
+    }
+    rungs = {(0, "l1_mask"), (0.3, "l1_mask"), (0.6, "l1_mask"), (0.9, "l1_mask"), (0.3, "l1_structured")}
+    assert len(cells) == 18
+    assert all(found == dict.fromkeys(rungs, 1) for found in cells.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["factors"][1].pop("reference"), "a crossed factor of a one_factor_at_a_time design needs reference, got None"),
+        (lambda c: c["factors"][1].update(reference=0.5), "reference must be a level of a crossed factor, got 0.5"),
+        (lambda c: c["estimands"][0].update(by="pruning_method"), "by must be one of"),
+        (lambda c: c["design"].update(kind="full_factorial"), "a crossed factor of a full_factorial design takes no reference, got 0.3"),
+    ],
+)
+def test_a_ladder_without_its_references_is_refused(content: dict[str, Any], change: Any, message: str) -> None:
+    change(ladder(content))
+    with pytest.raises(SpecError) as error:
+        parse_study(content, "x.yaml")
+    assert message in str(error.value)
+
+
+def test_a_log_scale_makes_ratios_equally_likely_and_whole_numbers_whole(content: dict[str, Any]) -> None:
+    content["design"] = {"kind": "latin_hypercube", "seed": 3, "points": 12}
+    content["factors"] = [{"name": "batch_size", "kind": "continuous", "levels": [10, 10_000], "scale": "log", "is_whole": True}]
+    content["indicators"] = []
+    estimand = {"name": "batch", "treatment": "batch_size", "contrast": {"from": 10, "to": 100}, "outcome": "latency_ms"}
+    content["estimands"] = [estimand]
+    _, trials = trials_of(content)
+    sizes = [t.factors["batch_size"] for t in trials if t.hardware_class == "pc"]
+    assert all(isinstance(size, int) for size in sizes)
+    assert Counter(int(math.log10(float(size)) - 1e-9) for size in sizes) == {1: 4, 2: 4, 3: 4}
+    content["factors"][0]["levels"] = [0, 100]
+    with pytest.raises(SpecError, match="scale 'log' needs a continuous factor above 0"):
+        parse_study(content, "x.yaml")
+
+
+def confounded_study(strength: float = 0.8, points: int = 200, **design: Any) -> Study:
+    factors = [
+        {"name": name, "kind": "ordinal", "assignment": "confounded", "strength": strength, "levels": levels}
+        for name, levels in {"width": [32, 16, 8], "n_train": [150, 400, 1100]}.items()
+    ]
+    content = yaml.safe_load((PROJECT_DIR / "include/studies/confounded_vs_randomised.yaml").read_text())
+    content["factors"] = [content["factors"][0], *factors, content["factors"][-1]]
+    content["estimands"] = content["estimands"][:1]
+    content["design"] |= {"points": points, **design}
+    return parse_study(content, "x.yaml")
+
+
+LEARNER = WorkloadIdentity("lenet", "1", {}, "00", (), ("seed", "width", "n_train"))
+
+
+def test_confounded_factors_go_together_and_their_twins_do_not() -> None:
+    study = confounded_study()
+    trials = assign(study, LEARNER, {"host": "hardware_h"})
+    assert len(trials) == 2 * 10 * 200, "what is drawn twice counts twice"
+    for half, strength in {"observational": 0.8, "randomised": 0.0}.items():
+        mine = [t for t in trials if t.labels["half"] == half]
+        assert len(mine) == 2000
+        assert all("half" not in t.factors and "half" not in t.arm for t in mine)
+        for name in ("width", "n_train"):
+            levels = Counter(t.factors[name] for t in mine)
+            # each level is as likely as the others: 667 of 2,000, standard error 21
+            assert all(abs(count - 2000 / 3) < 4 * 21 for count in levels.values())
+        ranks = [([8, 16, 32].index(int(t.factors["width"])), [150, 400, 1100].index(int(t.factors["n_train"]))) for t in mine]
+        found = np.corrcoef(np.transpose(ranks))[0, 1]
+        # of three levels each, whose normal scores correlate by strength squared: .53 (integrated numerically); standard error .022 at 0
+        assert abs(found - (0.53 if strength else 0.0)) < 4 * 0.022
+
+
+def test_propensities_are_those_of_the_draws() -> None:
+    trials = [t for t in assign(confounded_study(), LEARNER, {"host": "hardware_h"}) if t.labels["half"] == "observational"]
+    # weighted by the inverse of their propensities all levels of the other factor are as common with the widest network as with any
+    widest = [t for t in trials if t.factors["width"] == 32]
+    weights = np.array([1 / t.propensities["width"] for t in widest])
+    is_most = np.array([t.factors["n_train"] == 1100 for t in widest])
+    share = float((weights * is_most).sum() / weights.sum())
+    # a ratio of weighted sums, whose standard error is that of its linear terms
+    error = float(np.sqrt(((weights * (is_most - share)) ** 2).sum()) / weights.sum())
+    assert abs(share - 1 / 3) < 4 * error
+    assert is_most.mean() > 1 / 3 + 0.2
+    twins = [t for t in assign(confounded_study(points=3), LEARNER, {"host": "hardware_h"}) if t.labels["half"] == "randomised"]
+    assert {round(p, 9) for t in twins for p in t.propensities.values()} == {round(1 / 3, 9)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["design"].pop("points"), "an observational design needs points, got None"),
+        (lambda c: c["factors"][1].update(assignment="crossed"), "a crossed factor takes no strength, got 0.65"),
+        (lambda c: c["factors"][1].pop("strength"), "a confounded factor needs strength, got None"),
+        (lambda c: c["design"].update(kind="randomised_blocks", points=None), "has no confounded or twin factor, got one"),
+        (lambda c: c["factors"].append({"name": "depth", "kind": "ordinal", "levels": [1, 2]}), "got the crossed factor 'depth'"),
+        (lambda c: c["factors"][-1].update(levels=["a", "b"]), "a twin factor must have the levels ['observational', 'randomised']"),
+        (lambda c: c["estimands"][0].update(treatment="half"), "treatment must be one of the factors and indicators"),
+    ],
+)
+def test_a_confounded_design_that_is_none_is_refused(change: Any, message: str) -> None:
+    content = yaml.safe_load((PROJECT_DIR / "include/studies/confounded_vs_randomised.yaml").read_text())
+    change(content)
+    with pytest.raises(SpecError) as error:
+        parse_study(content, "x.yaml")
+    assert message in str(error.value)
