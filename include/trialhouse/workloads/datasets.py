@@ -142,7 +142,12 @@ def _torchvision(dataset: str) -> dict[Split, Arrays]:
         data = _open(dataset, is_train=split == "train")
         images = np.asarray(data.data, dtype=np.float32)
         images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-        found[split] = images, np.asarray(data.targets, dtype=np.int64)
+        targets = np.asarray(data.targets, dtype=np.int64)
+        if len(images) != len(targets) or not len(images):
+            raise _damaged(dataset, f"{len(images)} images and {len(targets)} labels")
+        if images.shape[1:] != SHAPES[dataset][:3]:
+            raise _damaged(dataset, f"images of {images.shape[1:]} in place of {SHAPES[dataset][:3]}")
+        found[split] = images, targets
     return found
 
 
@@ -161,15 +166,25 @@ def _files(dataset: str) -> list[Path]:
 def _open(dataset: str, *, is_train: bool) -> Any:
     from trialhouse.workloads.torchvision_ops import import_torchvision
 
-    settings = get_settings()
-    root = settings.data_dir or settings.home / "data"
+    root = _root()
     kind = getattr(import_torchvision().datasets, _TORCHVISION[dataset])
     try:
         return kind(str(root), train=is_train, download=False)
-    except RuntimeError:
-        pass  # not there: try to fetch it
+    except (RuntimeError, ValueError, AssertionError, EOFError, OSError) as error:
+        # what torchvision says of files that are not there, which can be fetched; all else is about what is in them
+        if "not found" not in str(error):
+            raise _damaged(dataset, str(error).splitlines()[0] if str(error) else "what cannot be read") from error
     try:
         return kind(str(root), train=is_train, download=True)
     except (OSError, RuntimeError) as error:
         expected, reason = f"dataset {dataset!r} must be under {root} or downloadable", str(error).splitlines()[0]
         raise WorkloadError(expected, reason, "set TRIALHOUSE_DATA_DIR to a folder that has it") from error
+
+
+def _root() -> Path:
+    settings = get_settings()
+    return settings.data_dir or settings.home / "data"
+
+
+def _damaged(dataset: str, actual: str) -> WorkloadError:
+    return WorkloadError(f"the files of dataset {dataset!r} under {_root()} must be whole", actual, "fetch them again")

@@ -113,3 +113,59 @@ def test_warped_digits_are_drawn_from_one_distribution_without_end() -> None:
     assert torch.bincount(train.targets, minlength=10).min() > 0.09 * len(train.targets)
     assert torch.equal(datasets.load("warped_digits")["test"].inputs, test.inputs)
     assert datasets.checksum("warped_digits") != datasets.checksum("digits")
+
+
+def mnist_files(data_dir: Path) -> dict[str, Path]:
+    """Six training and three test images, whole."""
+    raw = data_dir / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    files = {}
+    for name, count in (("train", 6), ("t10k", 3)):
+        files[f"{name} images"], files[f"{name} labels"] = raw / f"{name}-images-idx3-ubyte", raw / f"{name}-labels-idx1-ubyte"
+        write_idx(files[f"{name} images"], np.zeros((count, 28, 28)))
+        write_idx(files[f"{name} labels"], np.arange(count))
+    return files
+
+
+@pytest.mark.parametrize("bytes_left", [0, 3, 10, 1000])
+@pytest.mark.parametrize("file", ["train images", "t10k labels"])
+def test_a_file_that_was_cut_off_is_one_line(data_dir: Path, file: str, bytes_left: int) -> None:
+    path = mnist_files(data_dir)[file]
+    path.write_bytes(path.read_bytes()[: min(bytes_left, path.stat().st_size - 1)])
+    with pytest.raises(WorkloadError) as caught:
+        datasets.load("mnist")
+    assert str(caught.value).startswith(f"the files of dataset 'mnist' under {data_dir} must be whole, got ")
+    assert str(caught.value).endswith("; fetch them again")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_do_not_belong_together_are_one_line(data_dir: Path) -> None:
+    write_idx(mnist_files(data_dir)["train labels"], np.arange(5))
+    with pytest.raises(WorkloadError, match=r"must be whole, got 6 images and 5 labels; fetch them again"):
+        datasets.load("mnist")
+
+
+def test_a_data_set_without_images_is_one_line(data_dir: Path) -> None:
+    files = mnist_files(data_dir)
+    write_idx(files["train images"], np.zeros((0, 28, 28)))
+    write_idx(files["train labels"], np.arange(0))
+    with pytest.raises(WorkloadError, match=r"must be whole, got .*; fetch them again"):
+        datasets.load("mnist")
+
+
+def test_images_of_another_size_are_one_line(data_dir: Path) -> None:
+    write_idx(mnist_files(data_dir)["t10k images"], np.zeros((3, 27, 28)))
+    with pytest.raises(WorkloadError, match=r"must be whole, got images of \(1, 27, 28\) in place of \(1, 28, 28\); fetch them again"):
+        datasets.load("mnist")
+
+
+def test_an_empty_folder_is_one_line(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trialhouse.workloads.torchvision_ops import import_torchvision
+
+    def offline(*arguments: object, **more: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(import_torchvision().datasets.mnist, "download_and_extract_archive", offline)
+    (data_dir / "MNIST" / "raw").mkdir(parents=True)
+    with pytest.raises(WorkloadError, match="dataset 'mnist' must be under .* or downloadable, got "):
+        datasets.load("mnist")
