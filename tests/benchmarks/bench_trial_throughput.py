@@ -36,7 +36,7 @@ settings = Settings(home=Path(sys.argv[1]))
 study = grid(sys.argv[2] == "quick")
 trials = plan(study, settings).trials
 import torch
-from trialhouse.workloads.image_learner import _load
+from trialhouse.workloads.image_data import _load
 _load("mnist")
 ready_s = time.perf_counter() - started
 counts = train_trials_for(study, trials, settings=settings)

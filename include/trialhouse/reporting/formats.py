@@ -67,6 +67,8 @@ def quantity(outcome: str, indicators: Mapping[str, Mapping[str, Any]] | None = 
         return _share(f"the chance of {words(outcome)} ({condition(indicators[outcome])})")
     if outcome.startswith("capability_"):
         return _share(words(outcome.removeprefix("capability_")))
+    if outcome.startswith("log10_"):
+        return Quantity(f"the base-10 logarithm of {quantity(outcome.removeprefix('log10_')).noun}")
     if outcome.endswith("_ms"):
         return Quantity(words(outcome.removesuffix("_ms")), 1.0, "ms", "ms", "ms")
     if outcome.endswith("_bytes"):

@@ -25,6 +25,8 @@ class LeNetSettings(ImageSettings):
     """Channels of the first convolution; the others have twice as many, the hidden layer has one and a half times as many units."""
     depth: int = Field(2, ge=1, le=32)
     """Convolutions: the first two are pooled to half the size, later ones keep it."""
+    learning_rate: float = Field(0.01, gt=0)
+    """Highest learning rate, at the reference width where it goes by width."""
     epochs: float | None = Field(5, gt=0)
     """How often each image is seen, where neither `steps` nor `training_flops` is a factor."""
 

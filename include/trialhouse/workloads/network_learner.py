@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -49,11 +50,12 @@ LENGTHS = ("epochs", "steps", "training_flops")
 """Ways to say how long to train; a trial goes by the one that is a factor."""
 
 OUTCOMES = frozenset(
-    {"loss", "accuracy", "error", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
+    {"loss", "log10_loss", "accuracy", "error", "log10_error", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
     | {"parameters", "non_embedding_parameters", "flops", "training_flops", "chinchilla_flops", "training_memory_bytes"}
     | {"steps", "examples_seen", "epochs_seen", "learning_rate", "is_stopped_early", "training_s"}
 )
-"""What is known of every trial of a network that learned."""
+"""What is known of every trial of a network that learned. On the scale of the logarithms power laws are lines, and a factor of two is
+a factor of two at any size; an error of zero counts as half a test example."""
 
 
 class LearnerSettings(BaseModel):
@@ -254,8 +256,10 @@ class NetworkLearner(ABC, Generic[Settings]):
         seen = trained.steps * recipe.batch_size
         outcomes = {
             "loss": final.loss,
+            "log10_loss": math.log10(max(final.loss, sys.float_info.min)),
             "accuracy": final.accuracy,
             "error": 1 - final.accuracy,
+            "log10_error": math.log10(max(1 - final.accuracy, 0.5 / (len(test) * sizes.positions))),  # less cannot be told
             "train_loss": trained.train.loss,
             "train_accuracy": trained.train.accuracy,
             "validation_loss": trained.validation.loss,

@@ -51,3 +51,7 @@ def test_an_indicator_is_a_chance_and_says_its_threshold():
     of = quantity("slow", {"slow": {"column": "latency_ms", "above": 10, "below": None}})
     assert of.noun == "the chance of slow (latency ms above 10)"
     assert of.short_unit == "pp"
+
+
+def test_a_logarithm_says_so() -> None:
+    assert quantity("log10_error").noun == "the base-10 logarithm of error"

@@ -112,6 +112,8 @@ def test_every_network_learns_and_learns_the_same_again(name: str) -> None:
         first, second = (learner.learn({"seed": 1}, silent, math.inf).outcomes for _ in range(2))
     assert first["error"] < 0.6  # guessing: 0.9
     assert {**first, "training_s": 0} == {**second, "training_s": 0}
+    assert first["log10_error"] == pytest.approx(math.log10(first["error"]))
+    assert first["log10_loss"] == pytest.approx(math.log10(first["loss"]))
 
 
 def test_architectures_of_one_seed_learn_from_the_same_images_in_the_same_order() -> None:
