@@ -21,6 +21,7 @@ FLOORS = [
     {"records"},
     {"hardware"},
     {"learning"},
+    {"capabilities"},
     {"workloads"},
     {"causal", "configurations", "interventions"},
     {"registration"},

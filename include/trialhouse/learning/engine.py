@@ -20,8 +20,8 @@ from trialhouse.learning.recipe import MOMENTUM, Recipe, log_spaced
 if TYPE_CHECKING:
     import torch
 
-EVALUATION_BATCH = 250
-"""Examples per batch of an evaluation: larger ones only cost page faults."""
+EVALUATION_BATCH, EVALUATION_POSITIONS = 250, 2048
+"""Most examples and targets per batch of an evaluation: larger ones only cost page faults."""
 STOPPING_POINTS = 20
 """Evaluations of a run that may stop early, at even distances."""
 
@@ -154,7 +154,9 @@ def evaluate(network: torch.nn.Module, data: Data) -> Scores:
     network.eval()
     correct, loss, count = 0, 0.0, 0
     with torch.inference_mode():
-        for chosen in torch.split(torch.arange(len(data)), EVALUATION_BATCH):
+        positions = data.batch(torch.arange(1))[1].numel()
+        size = min(EVALUATION_BATCH, max(1, EVALUATION_POSITIONS // positions))
+        for chosen in torch.split(torch.arange(len(data)), size):
             inputs, targets = data.batch(chosen)
             scores, targets = network(inputs).flatten(0, -2), targets.flatten()
             correct += int((scores.argmax(1) == targets).sum())

@@ -120,6 +120,7 @@ class _Journal:
 
     def take(self, lesson: Lesson) -> None:
         self.attempt.outcomes = {name: Reading(value) for name, value in lesson.outcomes.items()}
+        self.attempt.outcomes |= {name: Reading(reason=reason) for name, reason in lesson.missing.items()}
         self.attempt.realised = dict(lesson.realised)
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from trialhouse.capabilities.protocol import Exam
 from trialhouse.learning.data import Data, Shifted
 from trialhouse.workloads import datasets, image_data
 from trialhouse.workloads.image_data import ImageData
@@ -11,6 +12,8 @@ from trialhouse.workloads.network_learner import LearnerSettings, NetworkLearner
 
 if TYPE_CHECKING:
     import torch
+
+    from trialhouse.learning.engine import Scores
 
 MOST_SHIFT = 2
 """Pixels, of `augmentation: shift`, on images of 28 pixels or more; one on smaller ones."""
@@ -43,6 +46,10 @@ class ImageLearner(NetworkLearner[Settings]):
     def positions(self, settings: Settings) -> int:
         """One label per image."""
         return 1
+
+    def exam(self, settings: Settings, test: Data, scores: Scores) -> Exam:
+        """See `Exam`."""
+        return Exam(test, scores, self.classes(settings))
 
     def available(self, settings: Settings) -> int:
         """Training images without those that are kept apart."""

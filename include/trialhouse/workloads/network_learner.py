@@ -26,10 +26,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trialhouse.capabilities.protocol import Exam, Subject
+from trialhouse.capabilities.registry import PREFIX, examine, load_capabilities
 from trialhouse.errors import WorkloadError
 from trialhouse.identity import content_id
 from trialhouse.learning.data import Data
-from trialhouse.learning.engine import DivergedError, Note, Trained, evaluate, train
+from trialhouse.learning.engine import DivergedError, Note, Scores, Trained, evaluate, train
 from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
 from trialhouse.learning.sizes import Sizes, measure_sizes
 from trialhouse.learning.together import Pupil, can_train_together, train_together
@@ -54,8 +56,8 @@ OUTCOMES = frozenset(
     | {"parameters", "non_embedding_parameters", "flops", "training_flops", "chinchilla_flops", "training_memory_bytes"}
     | {"steps", "examples_seen", "epochs_seen", "learning_rate", "is_stopped_early", "training_s"}
 )
-"""What is known of every trial of a network that learned. On the scale of the logarithms power laws are lines, and a factor of two is
-a factor of two at any size; an error of zero counts as half a test example."""
+"""What is known of every trial of a network that learned; some workloads know more, and the capabilities that were asked for. On the scale
+of the logarithms power laws are lines, and a factor of two is a factor of two at any size; an error of zero counts as half a test example."""
 
 
 class LearnerSettings(BaseModel):
@@ -110,6 +112,8 @@ class LearnerSettings(BaseModel):
     """Examples of the training split that are kept apart for learning curves and early stopping (at most a sixth of it)."""
     curve: Literal["log_spaced", "epochs"] = "log_spaced"
     """Points of the learning curve: after 1, 2, 4, ... steps, or after every epoch; and after the last step."""
+    capabilities: tuple[str, ...] = ()
+    """What the trained network is examined in besides its loss: names of `trialhouse.capabilities`; outcomes are `capability_<name>`."""
 
     @model_validator(mode="after")
     def _check(self) -> LearnerSettings:
@@ -126,6 +130,7 @@ Settings = TypeVar("Settings", bound=LearnerSettings)
 class _Run:
     """A trial about to train."""
 
+    settings: Any
     network: torch.nn.Module
     training: Data
     validation: Data
@@ -143,10 +148,19 @@ class NetworkLearner(ABC, Generic[Settings]):
     version: ClassVar[str]
     """Raised whenever the same settings would give another network, other data or another training."""
     kind: type[Settings]
-    outcomes: ClassVar[frozenset[str]] = OUTCOMES
+    subject: ClassVar[Subject] = "images"
+    """What the network learns from."""
+    further_outcomes: ClassVar[frozenset[str]] = frozenset()
+    """Names of what `further` tells."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = parse_settings(self.kind, self.name, _one_length(settings))
+        self.capabilities = load_capabilities(self.settings.capabilities, self.subject)
+
+    @property
+    def outcomes(self) -> frozenset[str]:
+        """See `Workload`."""
+        return OUTCOMES | self.further_outcomes | {PREFIX + name for name in self.settings.capabilities}
 
     @abstractmethod
     def network(self, settings: Settings) -> torch.nn.Module:
@@ -162,7 +176,23 @@ class NetworkLearner(ABC, Generic[Settings]):
 
     @abstractmethod
     def available(self, settings: Settings) -> int:
-        """Number of training examples that there are."""
+        """Number of training examples that there are, whatever `n_train` counts."""
+
+    @abstractmethod
+    def exam(self, settings: Settings, test: Data, scores: Scores) -> Exam:
+        """What capabilities may use."""
+
+    def further(self, settings: Settings, examples_seen: float) -> dict[str, float]:
+        """Outcomes that only this workload has."""
+        return {}
+
+    def counted(self, settings: Settings) -> tuple[int, str]:
+        """What `n_train` counts: how many of it an example has, and what they are called."""
+        return 1, "training examples"
+
+    def width_step(self, settings: Settings) -> int:
+        """Widths are multiples of it."""
+        return 1
 
     @abstractmethod
     def data(self, settings: Settings) -> tuple[Data, Data, Data]:
@@ -194,7 +224,7 @@ class NetworkLearner(ABC, Generic[Settings]):
             "width": settings.width,
             "depth": settings.depth,
             "parameters": sizes.parameters,
-            "n_train": self._examples(settings),
+            "n_train": self._examples(settings) * self.counted(settings)[0],
             "batch_size": recipe.batch_size,
             "steps": recipe.steps,
             "epochs": recipe.steps * recipe.batch_size / self._examples(settings),
@@ -247,7 +277,7 @@ class NetworkLearner(ABC, Generic[Settings]):
             torch.manual_seed(self.seed_for("weights", settings))
             network = self.network(settings)
         points = _points(settings, recipe, len(training))
-        return _Run(network, training, validation, test, recipe, sizes, self.seed_for("order", settings), points)
+        return _Run(settings, network, training, validation, test, recipe, sizes, self.seed_for("order", settings), points)
 
     def _lesson(self, factors: Mapping[str, Level], run: _Run, trained: Trained, training_s: float) -> Lesson:
         """What came of a trial, from its trained network."""
@@ -276,10 +306,12 @@ class NetworkLearner(ABC, Generic[Settings]):
             "learning_rate": recipe.learning_rate,
             "is_stopped_early": float(trained.is_stopped_early),
             "training_s": training_s,
+            **self.further(run.settings, seen),
         }
+        measured, missing = examine(run.network, self.capabilities, self.exam(run.settings, run.test, final))
         realised = dict(self.plan(factors).realised)
         made = {"steps": trained.steps, "epochs": seen / examples, "training_flops": float(seen * sizes.training_flops)}
-        return Lesson(outcomes, {name: made.get(name, level) for name, level in realised.items()})
+        return Lesson({**outcomes, **measured}, {name: made.get(name, level) for name, level in realised.items()}, missing)
 
     def seed_for(self, purpose: str, settings: LearnerSettings) -> int:
         """A seed of 63 bits: within a block (one `seed`) all treatments, and all workloads, share their chance."""
@@ -314,13 +346,14 @@ class NetworkLearner(ABC, Generic[Settings]):
         def parameters(width: int) -> int:
             return self.sizes(settings.model_copy(update={"width": width})).parameters
 
-        low, high = 1, 2
-        while high < MOST_WIDTH and parameters(high) < target:
+        step = self.width_step(settings)
+        low, high = 1, 2  # in such steps
+        while high * step < MOST_WIDTH and parameters(high * step) < target:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if parameters(middle) < target else (low, middle)
-        best = min((low, high), key=lambda width: abs(parameters(width) - target))
+            low, high = (middle, high) if parameters(middle * step) < target else (low, middle)
+        best = min((low * step, high * step), key=lambda width: abs(parameters(width) - target))
         if abs(parameters(best) - target) > TOLERANCE * target:
             expected = f"some width must have {target:,} parameters within {TOLERANCE:.0%} at depth {settings.depth}"
             raise WorkloadError(expected, f"{parameters(best):,} at width {best}", "choose another number of parameters or depth")
@@ -358,11 +391,15 @@ class NetworkLearner(ABC, Generic[Settings]):
         )
 
     def _examples(self, settings: Settings) -> int:
-        there = self.available(settings)
+        """Training examples of a trial, from what `n_train` counts."""
+        size, what = self.counted(settings)
+        there = self.available(settings) * size
         asked = settings.n_train or there
         if asked > there:
-            raise WorkloadError(f"n_train must be at most the {there:,} training examples that there are", f"{asked:,}", "lower n_train")
-        return asked
+            raise WorkloadError(f"n_train must be at most the {there:,} {what} that there are", f"{asked:,}", "lower n_train")
+        if asked < size:
+            raise WorkloadError(f"n_train must be at least the {size:,} {what} of one example", f"{asked:,}", "raise n_train")
+        return asked // size
 
 
 def seed_of(purpose: str, seed: int) -> int:

@@ -28,5 +28,7 @@ def parse_settings(kind: type[Settings], workload: str, settings: Mapping[str, A
         if first["type"] == "extra_forbidden":
             expected = f"settings of workload {workload!r} must be among {list(kind.model_fields)}"
             raise WorkloadError(expected, repr(name), "rename or remove it") from error
+        if not name:  # it is several settings that do not fit together
+            raise WorkloadError(f"workload {workload!r}: {first['ctx']['error']}", remedy="fix workload.settings") from error
         expected = f"setting {name!r} of workload {workload!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
         raise WorkloadError(expected, repr(first["input"]), f"fix workload.settings.{name}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from trialhouse.learning.engine import DivergedError, Note
 from trialhouse.studies.designs import WorkloadIdentity
@@ -67,8 +67,9 @@ class ImageSource(Protocol):
 class Workload(Protocol):
     """What every workload offers. Built with its settings; costs nothing until a method is called."""
 
-    outcomes: ClassVar[frozenset[str]]
-    """What is known of a trial when it is done: what an estimand may ask about."""
+    @property
+    def outcomes(self) -> frozenset[str]:
+        """What is known of a trial when it is done: what an estimand may ask about."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Check the settings; an unknown key or an impossible value raises WorkloadError."""
@@ -134,10 +135,13 @@ class Lesson:
         Name -> value; all of the workload's `outcomes`.
     realised
         As in its plan, and what only training tells (steps made, where it stopped early).
+    missing
+        Outcome -> why it could not be measured.
     """
 
     outcomes: Mapping[str, float]
     realised: Mapping[str, Level]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Learner(Workload, Protocol):
