@@ -47,8 +47,6 @@ class Transformer(nn.Module):
         nn.init.normal_(self.unembedding.weight, std=width**-0.5)
         if not is_tied:
             nn.init.normal_(self.embedding.weight)
-        # a tied table is small, so that scores begin near zero; what goes into the blocks is brought up to size
-        self.scale = math.sqrt(width) if is_tied else 1.0
         waves = LONGEST_WAVE ** (-torch.arange(head_size // 2) / (head_size // 2))
         angles = torch.arange(context)[:, None] * waves
         self.register_buffer("cosines", angles.cos(), persistent=False)
@@ -61,7 +59,7 @@ class Transformer(nn.Module):
         """See the class."""
         positions = tokens.shape[1]
         cosines, sines = self.cosines[:positions], self.sines[:positions]
-        hidden = self.embedding(tokens) * self.scale
+        hidden = self.embedding(tokens)
         for block in self.blocks:
             hidden = block(hidden, cosines, sines)
         return functional.linear(self.norm(hidden), self.unembedding.weight)

@@ -93,7 +93,7 @@ def make_corpus(documents: Iterable[str], source: str) -> Corpus:
     names = iter(parts)
     name, taken = next(names), 0
     for section in sorted(_sections(unique.values(), total), key=_hash):
-        if taken >= parts[name]:
+        if taken + len(section) / 2 > parts[name]:  # nearer to its share without it
             name, taken = next(names), 0
         found[name].append(section)
         taken += len(section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.trialhouse.engine import outcomes, rows
@@ -160,5 +162,39 @@ def test_trials_that_train_together_come_to_what_they_come_to_alone(home: Settin
     assert learn(study, together)[1] == {"skipped": 5, "ok": 1}
 
 
-def test_the_shipped_study_can_be_planned(home: Settings) -> None:
-    assert len(plan(load_study("scaling_lenet", home), home).trials) == 216
+def test_capabilities_are_outcomes_and_one_that_cannot_be_measured_says_why(home: Settings) -> None:
+    (home.home / "data").mkdir()
+    (home.home / "data" / "counting.txt").write_text("".join(f"{number} and " for number in range(5000)))
+    content = {"corpus": "folder", "folder": "counting.txt", "context": 16, "depth": 1, "steps": 3}
+    study = learning_study(
+        content,
+        ({"name": "width", "kind": "ordinal", "levels": [16, 32]},),
+        workload={"name": "gpt", "settings": {**content, "capabilities": ["next_token_accuracy", "bracket_choice"]}},
+        graph="scaling_gpt.dot",
+        estimands=[{"name": "effect", "treatment": "width", "contrast": {"from": 16, "to": 32}, "outcome": "capability_bracket_choice"}],
+    )
+    trials, counts = learn(study, home)
+    assert counts == {"ok": 2}
+    landed = {row["outcome"]: row for row in rows(home, "outcomes", trials[0].trial_id)}
+    assert landed["capability_next_token_accuracy"]["value"] == landed["accuracy"]["value"]
+    assert landed["capability_bracket_choice"]["value"] is None
+    assert "fewer than two kinds of brackets" in landed["capability_bracket_choice"]["reason"]
+
+
+@pytest.mark.parametrize(("name", "trials"), [("scaling_lenet", 216), ("scaling_gpt", 72)])
+def test_the_shipped_studies_can_be_planned(home: Settings, name: str, trials: int) -> None:
+    assert len(plan(load_study(name, home), home).trials) == trials
+
+
+def test_no_two_factors_of_the_shipped_study_go_together(home: Settings) -> None:
+    """Nor does one go with what two others do together: else its effect would be theirs."""
+    trials = plan(load_study("scaling_gpt", home), home).trials
+    factors = ("width", "depth", "n_train", "corruption", "steps")
+    table = pd.DataFrame([trial.factors for trial in trials]).astype(str)
+    for name in factors:
+        levels = pd.get_dummies(table[name]).to_numpy(dtype=float)
+        spread = levels - levels.mean(axis=0)
+        for others in itertools.combinations([other for other in factors if other != name], 2):
+            cells = table.groupby(list(others)).indices.values()
+            within = sum(((spread[places] - spread[places].mean(axis=0)) ** 2).sum() for places in cells)
+            assert 1 - within / (spread**2).sum() < 0.25, (name, others)
