@@ -56,8 +56,9 @@ OUTCOMES = frozenset(
     | {"parameters", "non_embedding_parameters", "flops", "training_flops", "chinchilla_flops", "training_memory_bytes"}
     | {"steps", "examples_seen", "epochs_seen", "learning_rate", "is_stopped_early", "training_s"}
 )
-"""What is known of every trial of a network that learned; some workloads know more, and the capabilities that were asked for. On the scale
-of the logarithms power laws are lines, and a factor of two is a factor of two at any size; an error of zero counts as half a test example."""
+"""What is known of every trial of a network that learned; some workloads know more, and the capabilities that were asked for.
+On the scale of the logarithms power laws are lines, and a factor of two is a factor of two at any size; an error of zero
+counts as half a test example."""
 
 
 class LearnerSettings(BaseModel):
@@ -289,7 +290,7 @@ class NetworkLearner(ABC, Generic[Settings]):
             "log10_loss": math.log10(max(final.loss, sys.float_info.min)),
             "accuracy": final.accuracy,
             "error": 1 - final.accuracy,
-            "log10_error": math.log10(max(1 - final.accuracy, 0.5 / (len(test) * sizes.positions))),  # less cannot be told
+            "log10_error": math.log10(max(1 - final.accuracy, 0.5 / (len(run.test) * sizes.positions))),  # less cannot be told
             "train_loss": trained.train.loss,
             "train_accuracy": trained.train.accuracy,
             "validation_loss": trained.validation.loss,

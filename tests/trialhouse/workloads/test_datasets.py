@@ -167,5 +167,5 @@ def test_an_empty_folder_is_one_line(data_dir: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(import_torchvision().datasets.mnist, "download_and_extract_archive", offline)
     (data_dir / "MNIST" / "raw").mkdir(parents=True)
-    with pytest.raises(WorkloadError, match="dataset 'mnist' must be under .* or downloadable, got "):
+    with pytest.raises(WorkloadError, match=r"dataset 'mnist' must be under .* or downloadable, got "):
         datasets.load("mnist")
