@@ -207,16 +207,32 @@ def stock_refuter(name: str, sample: Sample, primary: Estimate, simulations: int
     unique = len(estimator.draws)
     p_value = round(float(refutation.refutation_result["p_value"]), 12)  # type: ignore[attr-defined]
     mean = float(refutation.new_effect)  # type: ignore[attr-defined]
+    if name == "permuted_placebo" and math.isnan(mean):
+        reason = "With so few trials, some shuffles give every block one arm only: nothing is left to compare."
+        return Check(name, "not_applicable", reason, simulations=simulations, consequence="none")
     did = {
         "random_common_cause": "A random common cause moves the estimate from {0} to {1} on average",
         "data_subset": "On random subsets of 80% the estimate is {1} on average, against {0}",
         "permuted_placebo": "With the treatment shuffled the estimate is {1} on average, against {0}",
     }[name].format(amount(found.value, sample.outcome), amount(mean, sample.outcome))
     sentence = f"{did}: p = {p_value:.2g}, {simulations} simulations"
-    if simulations < MIN_SIMULATIONS or unique < MIN_UNIQUE_SHARE * simulations:
+    possible = arrangements(sample.arms) if name == "permuted_placebo" else math.inf
+    if simulations < MIN_SIMULATIONS or unique < MIN_UNIQUE_SHARE * expected_different(simulations, possible):
         reason = f"{sentence}, {unique} of them different: too few to tell (at least {MIN_SIMULATIONS} are needed)."
         return Check(name, "inconclusive", reason, mean, p_value, simulations, consequence="withheld")
     return Check(name, "passed", f"{sentence}.", mean, p_value, simulations, is_test=True)
+
+
+def arrangements(arms: Array) -> float:
+    """In how many ways a treatment can be shuffled, infinite where that cannot be told from it."""
+    _, counts = np.unique(arms, return_counts=True)
+    logarithm = math.lgamma(len(arms) + 1) - sum(math.lgamma(count + 1) for count in counts)
+    return math.exp(logarithm) if logarithm < 40 else math.inf
+
+
+def expected_different(draws: int, possible: float) -> float:
+    """How many of so many draws, each of `possible` outcomes being as likely, differ on average."""
+    return draws if math.isinf(possible) else possible * -math.expm1(draws * math.log1p(-1 / possible)) if possible > 1 else 1.0
 
 
 def seed_of(*parts: object) -> int:

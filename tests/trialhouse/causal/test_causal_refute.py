@@ -17,7 +17,7 @@ from trialhouse.causal.estimate import Estimate, estimate, second_degree
 from trialhouse.causal.identify import Identification, identify
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.model import causal_model, read_graph
-from trialhouse.causal.refute import STOCK_REFUTERS, numpy_seed, repeated_units, stock_refuter
+from trialhouse.causal.refute import STOCK_REFUTERS, arrangements, expected_different, numpy_seed, repeated_units, stock_refuter
 from trialhouse.causal.sample import Sample, amount, make_sample
 from trialhouse.causal.sensitivity import benchmarks, robustness_value
 from trialhouse.causal.verdict import Check, decide, holm
@@ -85,6 +85,21 @@ def test_repeated_simulations_are_not_counted_as_many(
     check = stock_refuter("random_common_cause", sample, found, 100, 3)
     assert check.verdict == "inconclusive"
     assert decide([check]).word == "withheld"
+
+
+def test_few_trials_have_few_shuffles_and_that_is_no_fault_of_the_estimate() -> None:
+    """Six pairs: 924 shuffles, of which 100 draws hit about 95 different ones; in some every pair has one arm only."""
+    blocks = np.repeat([f"b{number}" for number in range(6)], 2)
+    arms = np.tile([0.0, 1.0], 6)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"w": blocks, "t": arms, "y": arms + rng.normal(size=12)})
+    graph = read_graph("digraph { w -> y; t -> y }", "g.dot")
+    identification = identify(causal_model(frame, graph, "t", "y"), graph, treatment="t", outcome="y")
+    sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=("w",))
+    found = estimate(sample, identification, "adjusted_linear")
+    assert arrangements(arms) == pytest.approx(924)
+    assert expected_different(100, 924) == pytest.approx(94.8, abs=0.1)
+    assert {stock_refuter("permuted_placebo", sample, found, 100, seed).verdict for seed in range(12)} == {"passed", "not_applicable"}
 
 
 def test_an_estimator_that_makes_up_effects_fails_the_placebo(
