@@ -79,6 +79,7 @@ def train_together(
     networks = [pupil.network.to(device) for pupil in pupils]
     base = copy.deepcopy(networks[0]).to("meta")
     weights, _ = stack_module_state(networks)
+    constants = dict(networks[0].named_buffers())  # no batch statistics: tables, the same in all
     optimiser = optimiser_for(list(weights.values()), recipe)
     due = set(log_spaced(recipe.steps) if points is None else points)
     training = _Stacked([pupil.data for pupil in pupils], device)
@@ -87,7 +88,7 @@ def train_together(
     chosen = torch.stack(orders, dim=1).to(device)  # steps x networks x batch
 
     def loss_of(tensors: Mapping[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = functional_call(base, dict(tensors), (inputs,)).flatten(0, -2)
+        scores = functional_call(base, {**tensors, **constants}, (inputs,)).flatten(0, -2)
         flat = targets.flatten()
         return functional.cross_entropy(scores, flat), (scores.detach().argmax(1) == flat).sum()
 
@@ -112,7 +113,7 @@ def train_together(
             first_bad = torch.where(losses.isfinite(), first_bad, first_bad.clamp(max=float(step)))
             loss_sum, correct, seen = loss_sum + losses, correct + right, seen + targets[0].numel()
         if step in due:
-            held = _evaluate(base, weights, validation)
+            held = _evaluate(base, weights, constants, validation)
             bad = first_bad.tolist()
             trained = zip((loss_sum / (seen / targets[0].numel())).tolist(), (correct / seen).tolist(), strict=True)
             for index, ((loss, accuracy), scores) in enumerate(zip(trained, held, strict=True)):
@@ -162,13 +163,15 @@ class _Stacked:
         return torch.stack([pair[0] for pair in pairs]).to(self.device), torch.stack([pair[1] for pair in pairs]).to(self.device)
 
 
-def _evaluate(base: torch.nn.Module, weights: Mapping[str, torch.Tensor], data: _Stacked) -> list[Scores]:
+def _evaluate(
+    base: torch.nn.Module, weights: Mapping[str, torch.Tensor], constants: Mapping[str, torch.Tensor], data: _Stacked
+) -> list[Scores]:
     import torch
     from torch.func import functional_call, vmap
     from torch.nn import functional
 
     def scores_of(tensors: Mapping[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scores, flat = functional_call(base, dict(tensors), (inputs,)).flatten(0, -2), targets.flatten()
+        scores, flat = functional_call(base, {**tensors, **constants}, (inputs,)).flatten(0, -2), targets.flatten()
         return functional.cross_entropy(scores, flat, reduction="sum"), (scores.argmax(1) == flat).sum()
 
     base.eval()

@@ -9,7 +9,7 @@ Within a seed, all architectures learn from the same images in the same order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from trialhouse.errors import WorkloadError
 from trialhouse.learning.engine import Note
@@ -18,7 +18,6 @@ from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads.image_learner import ImageLearner
 from trialhouse.workloads.lenet import LeNet
 from trialhouse.workloads.mlp import MLP
-from trialhouse.workloads.network_learner import OUTCOMES
 from trialhouse.workloads.protocol import Lesson, Plan
 from trialhouse.workloads.resnet import ResNet
 from trialhouse.workloads.vit import ViT
@@ -31,13 +30,17 @@ class ImageClassifier:
     """See the module; a `trialhouse.workloads.protocol.Learner`. Settings: `architecture` (default `lenet`), and those of all of them."""
 
     name = "image_classifier"
-    outcomes: ClassVar[frozenset[str]] = OUTCOMES
 
     def __init__(self, settings: dict[str, Any]) -> None:
         shared = {name: value for name, value in settings.items() if name != "architecture"}
         self._learners = {name: kind(shared) for name, kind in ARCHITECTURES.items()}
         self._architecture = settings.get("architecture", "lenet")
         self._named(self._architecture)
+
+    @property
+    def outcomes(self) -> frozenset[str]:
+        """See `Workload`: those of all of them."""
+        return self._named(self._architecture).outcomes
 
     def check(self, factors: Sequence[Factor]) -> None:
         """See `Workload`: a factor must be one of every architecture that the study compares."""
@@ -66,7 +69,7 @@ class ImageClassifier:
         """See `Learner`."""
         learner, others = self._of_trial(factors)
         lesson = learner.learn(others, note, timeout_s)
-        return Lesson(lesson.outcomes, {**factors, **lesson.realised})
+        return Lesson(lesson.outcomes, {**factors, **lesson.realised}, lesson.missing)
 
     def _of_trial(self, factors: Mapping[str, Level]) -> tuple[ImageLearner[Any], dict[str, Level]]:
         others = {name: level for name, level in factors.items() if name != "architecture"}

@@ -251,7 +251,8 @@ class NetworkLearner(ABC, Generic[Settings]):
         settings, recipe, _ = self._solved(factors)
         if not can_train_together(self.network(settings), recipe):
             return None
-        free = {name: self.kind.model_fields[name].default for name in ("seed", "label_noise", "feature_noise") if name in factors}
+        noise = ("seed", "label_noise", "feature_noise", "corruption", "unique_share")
+        free = {name: self.kind.model_fields[name].default for name in noise if name in factors}
         return content_id("together", settings.model_copy(update=free).model_dump())
 
     def learn_together(

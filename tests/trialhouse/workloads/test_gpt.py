@@ -166,3 +166,16 @@ def test_what_cannot_be_had_is_one_line(code: Path, settings: dict[str, Any], fa
 def test_which_text_it_is_is_no_factor(code: Path) -> None:
     with pytest.raises(WorkloadError, match="all trials of a study must use one text, got the factor 'vocabulary'; make it a setting"):
         gpt().check([Factor(name="vocabulary", kind="categorical", levels=("bytes", "characters"))])
+
+
+def test_networks_that_train_together_come_to_what_each_comes_to_alone(code: Path) -> None:
+    workload = gpt(capabilities=("minimal_pairs",), schedule="constant", n_train=80 * CONTEXT)
+    trials = [{"seed": seed, "corruption": share, "steps": 6} for seed, share in ((0, 0.0), (1, 0.3))]
+    assert len({workload.together_key(factors) for factors in trials}) == 1
+    alone = [learn(workload, **factors).outcomes for factors in trials]
+    with one_thread():
+        together = workload.learn_together(trials, [lambda step, values: None] * 2, torch.device("cpu"), 60)
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(other, Lesson)
+        assert other.outcomes["loss"] == pytest.approx(one["loss"], rel=1e-3)  # single precision, six steps
+        assert other.outcomes["capability_minimal_pairs"] == pytest.approx(one["capability_minimal_pairs"], abs=0.05)
