@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
+import textwrap
+from importlib.metadata import entry_points
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +17,7 @@ from trialhouse.errors import SpecError
 from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.workloads.factors import PRUNING_FACTORS, RECOVERIES, pruning_methods
+from trialhouse.workloads.registry import is_learner
 
 README = (PROJECT_DIR / "README.md").read_text()
 CONTRIBUTING = (PROJECT_DIR / "CONTRIBUTING.md").read_text()
@@ -62,3 +67,20 @@ def test_every_pruning_factor_and_its_levels_are_documented() -> None:
     assert set(PRUNING_FACTORS) <= set(rows)
     assert rows["pruning_method"] == {"pruning_method", *pruning_methods()} - {"none"}
     assert rows["recovery"] == {"recovery", *RECOVERIES}
+
+
+def test_the_learner_that_contributors_are_shown_learns() -> None:
+    code = re.search(r"^  ```python\n(.*?)^  ```", CONTRIBUTING, flags=re.MULTILINE | re.DOTALL)
+    assert code is not None
+    namespace: dict[str, Any] = {"__name__": "softmax"}
+    exec(textwrap.dedent(code[1]), namespace)
+    lesson = namespace["Softmax"]({"steps": 100}).learn({"seed": 0}, lambda *_: None, math.inf)
+    assert lesson.outcomes["error"] < 0.3  # guessing: 0.9
+    assert lesson.outcomes["parameters"] == 64 * 32 + 32 + 32 * 10 + 10
+
+
+def test_every_shipped_learner_and_study_is_documented() -> None:
+    learners = {entry.name for entry in entry_points(group="trialhouse.workloads") if is_learner(entry.name)}
+    assert [name for name in sorted(learners) if f"| `{name}` |" not in README] == []
+    studies = {path.stem for path in (PROJECT_DIR / "include" / "studies").glob("*.yaml")}
+    assert [name for name in sorted(studies) if name not in README] == []
