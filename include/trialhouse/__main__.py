@@ -49,13 +49,23 @@ def studies(
 
 
 @app.command()
-def design(study: StudyName, changes: Changes = None, as_json: AsJson = False) -> None:
-    """Print the trials that a study would run, without running any."""
+def design(
+    study: StudyName,
+    changes: Changes = None,
+    flops_per_s: Annotated[
+        float | None, typer.Option(help="Operations per second of one worker; default: as in trials that landed.")
+    ] = None,
+    watts: Annotated[float | None, typer.Option(help="Power of the machine while it trains, for the energy.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the trials that a study would run, what they cost, how balanced they are, and what its interventions hold."""
+    from trialhouse.preview import preview
     from trialhouse.registration import plan
     from trialhouse.studies.catalogue import load_study
 
     planned = plan(load_study(study).with_overrides(changes=changes))
-    placebo = planned.study.placebo_factor
+    found = preview(planned, flops_per_s=flops_per_s, watts=watts)
+    labels = [factor.name for factor in planned.study.factors if factor.is_label]
     rows = [
         {
             "position": t.position,
@@ -64,16 +74,18 @@ def design(study: StudyName, changes: Changes = None, as_json: AsJson = False) -
             "block": t.block,
             "is_sentinel": t.is_sentinel,
             **t.factors,
-            **({placebo.name: t.labels.get(placebo.name)} if placebo else {}),
+            **{name: t.labels.get(name) for name in labels},
+            **{f"propensity_of_{name}": value for name, value in t.propensities.items()},
         }
         for t in planned.trials
     ]
     if as_json:
-        _print_json({"study_id": planned.study_id, "trials": rows})
+        _print_json({"study_id": planned.study_id, "trials": rows, **found.to_dict()})
         return
     weights = len({trial.weights_id for trial in planned.trials})
     typer.echo(f"{planned.study.title}\n{planned.study_id}: {len(rows)} trials of {weights} networks\n")
     _print_table(rows)
+    typer.echo("\n" + "\n".join(found.lines()))
 
 
 @app.command()

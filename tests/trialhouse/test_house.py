@@ -29,7 +29,7 @@ FLOORS = [
     {"pruning"},
     {"training"},
     {"warehouse"},
-    {"estimation"},
+    {"estimation", "power", "preview"},
     {"reporting"},
     {"orchestration"},
     {"__main__"},
