@@ -89,6 +89,33 @@ def design(
 
 
 @app.command()
+def power(
+    study: StudyName,
+    effect: Annotated[float, typer.Option(help="Smallest effect that would matter, in units of the outcome.")],
+    estimand: Annotated[str | None, typer.Option(help="Which question; default: the first primary one.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Another outcome than the question's.")] = None,
+    sd: Annotated[float | None, typer.Option(help="Standard deviation within blocks; default: from landed trials.")] = None,
+    block_sd: Annotated[float, typer.Option(help="Of blocks' levels.")] = 0.0,
+    slope_sd: Annotated[float, typer.Option(help="Of the effect over blocks.")] = 0.0,
+    simulations: Annotated[int, typer.Option(help="Draws for each size.")] = 400,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many blocks and trials it takes to see an effect, by simulation, before any trial runs."""
+    from trialhouse.power import Noise
+    from trialhouse.power import power as power_of
+    from trialhouse.studies.catalogue import load_study
+
+    noise = None if sd is None else Noise(sd, block_sd, slope_sd)
+    chosen = load_study(study).with_overrides(changes=changes)
+    found = power_of(chosen, effect=effect, estimand=estimand, outcome=outcome, noise=noise, simulations=simulations)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        typer.echo("\n".join(found.lines()))
+
+
+@app.command()
 def run(
     study: StudyName,
     blocks: Annotated[int | None, typer.Option(help="Only the first so many blocks.")] = None,

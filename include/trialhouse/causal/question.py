@@ -154,7 +154,7 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
     from trialhouse.causal import refute
     from trialhouse.causal.estimate import Estimate, estimate
 
-    arms, span = _arms(question, comparison)
+    arms, span = compared_arms(question, comparison)
     frame = question.frame[arms.notna()]
     arms = arms[arms.notna()]
     survival = (
@@ -240,7 +240,8 @@ def _attacks(
         yield sensitivity(sample, found.inference, is_random=is_random)
 
 
-def _arms(question: Question, comparison: Comparison) -> tuple[pd.Series[Any], float]:
+def compared_arms(question: Question, comparison: Comparison) -> tuple[pd.Series[Any], float]:
+    """Arm (0, 1 or missing) of each row, or the quantity's values; and how many units of it lie between the two levels."""
     column = question.frame[question.treatment]
     if question.is_quantity:
         return column.astype(float), float(comparison.level) - float(comparison.control)

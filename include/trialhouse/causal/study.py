@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph
-from trialhouse.causal.question import METHODS, PRIMARY_METHOD, Comparison, Question, answer_all
+from trialhouse.causal.question import METHODS, PRIMARY_METHOD, Comparison, Question, answer_all, compared_arms
 from trialhouse.causal.refute import check_refuters
 from trialhouse.causal.results import Results
-from trialhouse.causal.sample import label, require_columns
+from trialhouse.causal.sample import Sample, label, make_sample, require_columns
 from trialhouse.errors import EstimationError
 from trialhouse.studies.factors import TWINS
 from trialhouse.studies.spec import HARDWARE_CLASS, Estimand, Factor, Indicator, Level, Study
@@ -70,6 +70,37 @@ def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str]
         raise EstimationError("trials must be measured before effects are estimated", "none measured", f"run study {study.name!r} first")
     questions = [question for estimand in study.estimands for question in _questions(study, estimand, frame, graphs, study_id)]
     return answer_all(questions, datetime.now(UTC), workers)
+
+
+def primary_samples(
+    study: Study, estimand: Estimand, trials: pd.DataFrame, graphs: Mapping[str, str]
+) -> list[tuple[str | None, Sample, float]]:
+    """What the primary recipe would see of an estimand, for each subgroup: its name, the sample, and the units between the two levels.
+
+    Parameters
+    ----------
+    trials
+        As in `estimate_study`, all of them measured. Every other factor is adjusted for, as in a randomised study.
+    """
+    found = []
+    for question in _questions(study, estimand, trials, graphs, study_id="study_0000000000000000"):
+        arms, span = compared_arms(question, question.comparisons[0])
+        others = [
+            item.name for item in study.factors if item.assignment != "fixed" and not item.is_label and item.name != estimand.treatment
+        ]
+        covariates = question.precision if isinstance(question.precision, tuple) else others
+        sample = make_sample(
+            question.frame[arms.notna()],
+            treatment=question.treatment,
+            outcome=question.outcome,
+            arms=arms[arms.notna()],
+            covariates=covariates,
+            categorical=question.categorical,
+            cluster=question.cluster,
+            is_binary=not question.is_quantity,
+        )
+        found.append((question.subgroup, sample, span))
+    return found
 
 
 def _measured(trials: pd.DataFrame) -> pd.DataFrame:
