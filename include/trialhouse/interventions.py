@@ -28,6 +28,8 @@ class Intervention:
         Quantity -> its smallest and largest ratio over the trials, the level's value to the control's.
     solved
         Those of them that are solved for.
+    is_planned
+        Whether the workload plans quantities at all; where not, only the other factors are known to be held.
     """
 
     estimand: str
@@ -37,6 +39,7 @@ class Intervention:
     held: tuple[str, ...]
     gives_way: Mapping[str, tuple[float, float]]
     solved: tuple[str, ...]
+    is_planned: bool = True
 
     @property
     def sentence(self) -> str:
@@ -45,6 +48,7 @@ class Intervention:
         follows = ", ".join(f"{name} ({ratio})" for name, ratio in ways.items() if name not in self.solved)
         solved = ", ".join(f"{name} ({ways[name]})" for name in self.solved)
         parts = [f"holds {', '.join(self.held)}", f"gives way: {follows}" if follows else "", f"solved for: {solved}" if solved else ""]
+        parts.append("" if self.is_planned else "what follows from it this workload does not say")
         return f"do({self.treatment} = {self.level}) instead of {self.control} " + "; ".join(part for part in parts if part)
 
 
@@ -103,6 +107,9 @@ def _compared(study: Study, estimand: Estimand, factor: Factor, pairs: Sequence[
     ratios: dict[str, tuple[float, float]] = {}
     for before, after in pairs:
         for name, value in after.quantities.items():
+            # what only one of two networks has is no quantity of the contrast
+            if name not in before.quantities:
+                continue
             ratio = float(value) / float(before.quantities[name])
             low, high = ratios.get(name, (ratio, ratio))
             ratios[name] = min(low, ratio), max(high, ratio)
@@ -118,6 +125,7 @@ def _compared(study: Study, estimand: Estimand, factor: Factor, pairs: Sequence[
         held=(*(name for name, held in is_held.items() if held), *others),
         gives_way={name: ratios[name] for name, held in is_held.items() if not held},
         solved=tuple(name for name in ratios if name in solved),
+        is_planned=any(after.quantities for _, after in pairs),
     )
 
 

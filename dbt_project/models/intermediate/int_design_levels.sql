@@ -45,6 +45,9 @@ select
     end as level,
     quarters.value,
     quarters.level is distinct from factors.otherwise as is_applicable,
+    factors.reference is not null
+        and quarters.level is distinct from factors.reference
+        and quarters.value is distinct from try_cast(factors.reference as double) as is_off_reference,
     quarters.is_number and factors.kind != 'categorical' and factors.assignment != 'blocked' as is_number,
     factors.is_treatment
 from quarters

@@ -31,6 +31,7 @@ select
     factors.factor ->> '$.kind' as kind,
     factors.factor ->> '$.assignment' as assignment,
     factors.factor ->> '$.otherwise' as otherwise,
+    factors.factor ->> '$.reference' as reference,
     treated_factors.factor is not null as is_treatment
 from factors
 left join treated_factors
@@ -45,6 +46,7 @@ select
     'categorical' as kind,
     'crossed' as assignment,
     null as otherwise,
+    null as reference,
     treated_factors.factor is not null as is_treatment
 from specs
 left join treated_factors on specs.study_id = treated_factors.study_id and treated_factors.factor = 'hardware_class'

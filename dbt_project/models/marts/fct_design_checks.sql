@@ -106,6 +106,11 @@ overlap as (
     group by arms.study_id, classes.hardware_class, arms.factor, arms.level
 ),
 
+-- in a ladder (one factor at a time) the rungs of a factor are compared where all others are at their references
+off_reference as (
+    select study_id, trial_id, factor from levels where is_off_reference
+),
+
 -- other factors within the arms of a treatment: numbers as they are, categories as one 0/1 column per level
 compared as (
     select
@@ -121,6 +126,12 @@ compared as (
     left join (select distinct study_id, factor, level from levels where is_measured and is_applicable and not is_number) as categories
         on others.study_id = categories.study_id and others.factor = categories.factor
     where arms.is_treatment and arms.is_measured and arms.is_applicable and others.is_applicable
+        and not exists (
+            select 1 from off_reference
+            where off_reference.study_id = arms.study_id
+                and off_reference.trial_id = arms.trial_id
+                and off_reference.factor != arms.factor
+        )
 ),
 
 arm_sums as (

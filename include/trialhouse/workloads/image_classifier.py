@@ -63,7 +63,7 @@ class ImageClassifier:
         """See `Learner`."""
         learner, others = self._of_trial(factors)
         plan = learner.plan(others)
-        return Plan({**factors, **plan.realised}, plan.training_flops)
+        return Plan({**factors, **plan.realised}, plan.training_flops, plan.quantities, plan.solved)
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""
