@@ -27,9 +27,9 @@ def test_naive_adjusted_and_interventional_effects_stand_side_by_side() -> None:
     found = (finding("observational", -0.28, -0.14), finding("randomised", -0.125, -0.11))
     line = first_line(found, "half")
     assert line is not None
-    assert line.startswith("Width 32 instead of 8, error: naive −0.28")
-    assert "adjusted −0.14" in line
-    assert "interventional (the randomised twins) −0.11" in line
+    assert line.startswith("Width 32 instead of 8, error: naive −28")
+    assert "adjusted −14" in line
+    assert "interventional (the randomised twins) −11" in line
     answer = Answer("s", "n", "t", "q", "estimated", {"total": 1}, found, (), (), (), (), twin="half")
     assert answer.summary.startswith(line)
 
