@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialhouse import __version__
 from trialhouse.configurations import configurations, data_id
+from trialhouse.hardware.classes import HOST
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
@@ -81,6 +82,8 @@ def _results(registration: Registration, frame: pd.DataFrame, settings: Settings
 def _land_configurations(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:
     if registration.study.recorded is not None:
         return  # a choice between configurations rests on the accuracy of their weights, which a table does not tell
+    if registration.study.hardware_classes == (HOST.name,):
+        return  # nothing was put to work, so there is nothing to choose a configuration for
     key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": __version__}
     unit_id = content_id("configurations", key)
     if landing.has("configurations", unit_id):

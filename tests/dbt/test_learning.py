@@ -57,6 +57,7 @@ def test_the_answer_says_how_networks_learnt_and_nothing_of_hardware(house: tupl
     build(settings)
     assert validate_study(study_id, settings).is_success
     assert sum(estimate(study_id, settings).values()) == 2
+    assert not LandingZone(settings.landing_dir).files("configurations")  # there is no class to choose one for
     build(settings)
     text = write_report(study_id, settings.warehouse, settings.reports_dir).read_text()
     assert "Validation loss by width" in text
