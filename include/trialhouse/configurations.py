@@ -56,6 +56,8 @@ def configurations(study: Study, trials: pd.DataFrame, *, draws: int = DRAWS) ->
         that in which no other is both faster and more accurate. Where nothing tells the error, these are null.
     """
     names = [factor.name for factor in study.factors if factor.assignment in ("crossed", "randomised")]
+    if not names:
+        return []  # what is confounded on purpose is nothing to choose from
     rows: list[dict[str, Any]] = []
     for place, hardware_class in enumerate(study.hardware_classes):
         limits = [limit for limit in study.limits if limit.hardware_class in (None, hardware_class)]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from trialhouse.causal import Results, estimate_study
+from trialhouse.configurations import configurations
 from trialhouse.errors import SpecError
 from trialhouse.registration import plan
 from trialhouse.settings import PROJECT_DIR, Settings
@@ -100,6 +101,10 @@ def test_a_graph_that_hides_the_confounding_is_refused(home: Settings, monkeypat
     with pytest.raises(SpecError) as error:
         plan(small(), home)
     assert message in str(error.value)
+
+
+def test_confounded_trials_are_nothing_to_choose_a_configuration_from() -> None:
+    assert configurations(small(), simulated(small()).assign(is_measured=True)) == []
 
 
 def test_the_rungs_of_a_ladder_are_compared_where_the_others_are_at_their_references() -> None:
