@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from trialhouse.learning.engine import Scores
+    from trialhouse.learning.sizes import Sizes
     from trialhouse.studies.designs import WorkloadIdentity
     from trialhouse.studies.spec import Factor
 
@@ -128,6 +129,10 @@ class GPT(NetworkLearner[GPTSettings]):
     def width_step(self, settings: GPTSettings) -> int:
         """Whole heads."""
         return settings.head_size
+
+    def sizes(self, settings: GPTSettings) -> Sizes:
+        """See `NetworkLearner`; the quality of text does not matter to a shape either."""
+        return super().sizes(settings.model_copy(update={"corruption": 0.0, "unique_share": 1.0}))
 
     def example(self, settings: GPTSettings) -> torch.Tensor:
         """A window of one symbol."""

@@ -181,14 +181,14 @@ def test_capabilities_are_outcomes_and_one_that_cannot_be_measured_says_why(home
     assert "fewer than two kinds of brackets" in landed["capability_bracket_choice"]["reason"]
 
 
-@pytest.mark.parametrize(("name", "trials"), [("scaling_lenet", 216), ("scaling_gpt", 72)])
-def test_the_shipped_studies_can_be_planned(home: Settings, name: str, trials: int) -> None:
-    assert len(plan(load_study(name, home), home).trials) == trials
+def test_the_shipped_study_can_be_planned(home: Settings) -> None:
+    assert len(plan(load_study("scaling_lenet", home), home).trials) == 216
 
 
-def test_no_two_factors_of_the_shipped_study_go_together(home: Settings) -> None:
+def test_no_two_factors_of_scaling_gpt_go_together(home: Settings) -> None:
     """Nor does one go with what two others do together: else its effect would be theirs."""
     trials = plan(load_study("scaling_gpt", home), home).trials
+    assert len(trials) == 72
     factors = ("width", "depth", "n_train", "corruption", "steps")
     table = pd.DataFrame([trial.factors for trial in trials]).astype(str)
     for name in factors:
