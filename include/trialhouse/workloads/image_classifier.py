@@ -9,10 +9,11 @@ Within a seed, all architectures learn from the same images in the same order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WorkloadError
-from trialhouse.learning.engine import Note
+from trialhouse.learning.engine import DivergedError, Note
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads.image_learner import ImageLearner
@@ -22,12 +23,15 @@ from trialhouse.workloads.protocol import Lesson, Plan
 from trialhouse.workloads.resnet import ResNet
 from trialhouse.workloads.vit import ViT
 
+if TYPE_CHECKING:
+    import torch
+
 ARCHITECTURES: dict[str, type[ImageLearner[Any]]] = {"mlp": MLP, "lenet": LeNet, "resnet": ResNet, "vit": ViT}
 """Name -> the workload that trains it."""
 
 
 class ImageClassifier:
-    """See the module; a `trialhouse.workloads.protocol.Learner`. Settings: `architecture` (default `lenet`), and those of all of them."""
+    """See the module; a `trialhouse.workloads.protocol.GroupLearner`. Settings: `architecture` (default `lenet`), and those of them all."""
 
     name = "image_classifier"
 
@@ -59,17 +63,35 @@ class ImageClassifier:
         version = ", ".join(f"{name} {identity.version}" for name, identity in each.items())
         return WorkloadIdentity(self.name, version, settings, each["lenet"].data_checksum, (), ("architecture", *factors))
 
+    @property
+    def outcomes(self) -> frozenset[str]:
+        """See `Workload`: those of every architecture."""
+        return frozenset.intersection(*(learner.outcomes for learner in self._learners.values()))
+
     def plan(self, factors: Mapping[str, Level]) -> Plan:
         """See `Learner`."""
         learner, others = self._of_trial(factors)
         plan = learner.plan(others)
-        return Plan({**factors, **plan.realised}, plan.training_flops, plan.quantities, plan.solved)
+        return replace(plan, realised={**factors, **plan.realised})
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""
         learner, others = self._of_trial(factors)
-        lesson = learner.learn(others, note, timeout_s)
-        return Lesson(lesson.outcomes, {**factors, **lesson.realised}, lesson.missing)
+        return _with(factors, learner.learn(others, note, timeout_s))
+
+    def together_key(self, factors: Mapping[str, Level]) -> str | None:
+        """See `GroupLearner`: only one architecture at a time."""
+        learner, others = self._of_trial(factors)
+        key = learner.together_key(others)
+        return None if key is None else f"{learner.name}_{key}"
+
+    def learn_together(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], device: torch.device, timeout_s: float
+    ) -> list[Lesson | DivergedError]:
+        """See `GroupLearner`."""
+        learner = self._of_trial(trials[0])[0]
+        lessons = learner.learn_together([self._of_trial(factors)[1] for factors in trials], notes, device, timeout_s)
+        return [_with(factors, lesson) if isinstance(lesson, Lesson) else lesson for factors, lesson in zip(trials, lessons, strict=True)]
 
     def _of_trial(self, factors: Mapping[str, Level]) -> tuple[ImageLearner[Any], dict[str, Level]]:
         others = {name: level for name, level in factors.items() if name != "architecture"}
@@ -79,3 +101,7 @@ class ImageClassifier:
         if architecture not in self._learners:
             raise WorkloadError(f"architecture must be one of {list(self._learners)}", repr(architecture), "fix workload or factor")
         return self._learners[str(architecture)]
+
+
+def _with(factors: Mapping[str, Level], lesson: Lesson) -> Lesson:
+    return replace(lesson, realised={**factors, **lesson.realised})

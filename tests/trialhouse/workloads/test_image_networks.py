@@ -161,3 +161,16 @@ def test_what_no_architecture_can_do_is_one_line(settings: dict[str, Any], facto
         ImageClassifier(settings).check(factors)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_trials_of_one_architecture_can_run_together_and_come_to_the_same() -> None:
+    import torch
+
+    both = ImageClassifier({"steps": 3, "n_train": 64, "batch_size": 32})
+    trials = [{"architecture": "mlp", "seed": seed} for seed in (0, 1)]
+    keys = {both.together_key(factors) for factors in (*trials, {"architecture": "vit", "seed": 0})}
+    assert len(keys) == 2
+    for factors, lesson in zip(trials, both.learn_together(trials, [silent] * 2, torch.device("cpu"), math.inf), strict=True):
+        alone = both.learn(factors, silent, math.inf)
+        assert lesson.realised == factors
+        assert lesson.outcomes["loss"] == pytest.approx(alone.outcomes["loss"], rel=1e-3)
