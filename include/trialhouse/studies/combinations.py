@@ -122,10 +122,16 @@ def _from_unit(factor: Factor, share: float) -> Level:
 class LatinSquare:
     """Draws a randomised factor so that its levels are balanced both ways: within each block, and over the blocks for each
     combination of the other factors. Levels go round the cells of a group in a random order; each block starts elsewhere.
+    Of several such factors each goes round in another rhythm, so that no two go together (Graeco-Latin squares).
+
+    Parameters
+    ----------
+    rank
+        How many randomised factors come before this one.
     """
 
-    def __init__(self, factor: Factor, blocks: int, rng: np.random.Generator) -> None:
-        self._factor, self._blocks, self._rng = factor, blocks, rng
+    def __init__(self, factor: Factor, blocks: int, rng: np.random.Generator, rank: int = 0) -> None:
+        self._factor, self._blocks, self._rng, self._rank = factor, blocks, rng, rank
         self._squares: dict[tuple[Level, ...], tuple[list[int], list[int]]] = {}
 
     def draw(self, cells: list[Cell], hardware_class: str, block: int) -> None:
@@ -138,7 +144,9 @@ class LatinSquare:
                 self._squares[key] = self._shuffled(len(self._factor.levels)), self._shuffled(self._blocks)
             order, starts = self._squares[key]
             for place, cell in enumerate(group):
-                cell[self._factor.name] = self._factor.levels[order[(place + starts[block]) % len(order)]]
+                # the place's last digit, and for a later factor another digit besides: pairs of levels then meet equally often
+                turn = place + (place // len(order) ** self._rank if self._rank else 0)
+                cell[self._factor.name] = self._factor.levels[order[(turn + starts[block]) % len(order)]]
 
     def _shuffled(self, count: int) -> list[int]:
         """As many numbers as asked for, each level's number equally often (give or take one), in random order."""

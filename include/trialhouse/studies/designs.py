@@ -208,7 +208,8 @@ def _units(study: Study, rng: np.random.Generator) -> Iterator[_Unit]:
     blocks: list[tuple[str, Cell]] = (
         [(str(level), {block_factor.name: level}) for level in block_factor.levels] if block_factor else [("all", {})]
     )
-    squares = [LatinSquare(factor, len(blocks), rng) for factor in study.factors if factor.assignment == "randomised"]
+    randomised = [factor for factor in study.factors if factor.assignment == "randomised"]
+    squares = [LatinSquare(factor, len(blocks), rng, rank) for rank, factor in enumerate(randomised)]
     is_drawn_anew = study.design.kind in ("completely_randomised", "observational")
     shared = [] if is_drawn_anew else draws(study, rng)
     for number, (block, block_cell) in enumerate(blocks):

@@ -41,11 +41,6 @@ class ImageClassifier:
         self._architecture = settings.get("architecture", "lenet")
         self._named(self._architecture)
 
-    @property
-    def outcomes(self) -> frozenset[str]:
-        """See `Workload`: those of all of them."""
-        return self._named(self._architecture).outcomes
-
     def check(self, factors: Sequence[Factor]) -> None:
         """See `Workload`: a factor must be one of every architecture that the study compares."""
         compared = {self._architecture: self._named(self._architecture)}

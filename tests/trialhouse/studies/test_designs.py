@@ -305,3 +305,20 @@ def test_a_confounded_design_that_is_none_is_refused(change: Any, message: str) 
     with pytest.raises(SpecError) as error:
         parse_study(content, "x.yaml")
     assert message in str(error.value)
+
+
+def test_randomised_factors_do_not_go_together(content: dict[str, Any]) -> None:
+    """Drawn alike, each would be told by the other in every block; nine places in a row hold each pair once."""
+    factors = [
+        {"name": "seed", "kind": "ordinal", "assignment": "blocked", "levels": [0, 1, 2]},
+        {"name": "pruning_ratio", "kind": "continuous", "levels": [round(0.05 * step, 2) for step in range(18)]},
+        *({"name": name, "kind": "ordinal", "assignment": "randomised", "levels": [1, 2, 4]} for name in ("batch_size", "num_workers")),
+    ]
+    effect = {"name": "effect", "treatment": "pruning_ratio", "contrast": {"from": 0, "to": 0.5}, "outcome": "accuracy"}
+    for seed in range(5):
+        design = {"kind": "randomised_blocks", "seed": seed}
+        content |= {"factors": factors, "estimands": [effect], "indicators": [], "limits": [], "design": design, "hardware_classes": ["pc"]}
+        _, trials = trials_of(content)
+        for block in ("0", "1", "2"):
+            pairs = Counter((trial.factors["batch_size"], trial.factors["num_workers"]) for trial in trials if trial.block == block)
+            assert sorted(pairs.values()) == [2] * 9
