@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.gates import validate_study
-from tests.trialhouse.training.test_trials import learning_study
+from tests.trialhouse.training.test_trained_trials import learning_study
 from tests.trialhouse.warehouse.samples import build
 from trialhouse import registration
 from trialhouse.estimation import estimate

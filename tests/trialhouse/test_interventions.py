@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.trialhouse.training.test_trials import learning_study
+from tests.trialhouse.training.test_trained_trials import learning_study
 from trialhouse.errors import SpecError, WorkloadError
 from trialhouse.interventions import Intervention, interventions
 from trialhouse.registration import plan

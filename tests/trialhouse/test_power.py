@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from tests.trialhouse.training.test_trials import learning_study
+from tests.trialhouse.training.test_trained_trials import learning_study
 from trialhouse.errors import SpecError
 from trialhouse.power import GOAL, Noise, _graphs, _simulated, pilot, power
 from trialhouse.registration import plan

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.trialhouse.training.test_trials import learn, learning_study
+from tests.trialhouse.training.test_trained_trials import learn, learning_study
 from trialhouse.preview import preview
 from trialhouse.registration import plan
 from trialhouse.settings import Settings

@@ -22,17 +22,12 @@ from trialhouse.workloads import corpora, hub
 from trialhouse.workloads.network_learner import LearnerSettings, NetworkLearner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
     from trialhouse.learning.engine import Scores
     from trialhouse.learning.sizes import Sizes
     from trialhouse.studies.designs import WorkloadIdentity
-    from trialhouse.studies.spec import Factor
 
-SOURCE = ("corpus", "folder", "text_field", "characters", "vocabulary")
-"""Settings that say which text it is: the same for all trials of a study."""
 HUB_CHARACTERS = 20_000_000
 
 
@@ -106,13 +101,8 @@ class GPT(NetworkLearner[GPTSettings]):
     version = "1"
     kind = GPTSettings
     subject: ClassVar[Subject] = "text"
+    source: ClassVar[frozenset[str]] = frozenset({"corpus", "folder", "text_field", "characters", "vocabulary"})
     further_outcomes: ClassVar[frozenset[str]] = frozenset({"tokens_seen"})
-
-    def check(self, factors: Sequence[Factor]) -> None:
-        """Refuse factors that are no settings or say which text it is, and levels that these cannot take."""
-        super().check(factors)
-        if named := [factor.name for factor in factors if factor.name in SOURCE]:
-            raise WorkloadError("all trials of a study must use one text", f"the factor {named[0]!r}", "make it a setting")
 
     def identity(self) -> WorkloadIdentity:
         """See `NetworkLearner`; what a folder holds counts, not its place."""

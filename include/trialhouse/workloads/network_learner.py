@@ -151,6 +151,8 @@ class NetworkLearner(ABC, Generic[Settings]):
     kind: type[Settings]
     subject: ClassVar[Subject] = "images"
     """What the network learns from."""
+    source: ClassVar[frozenset[str]] = frozenset({"dataset"})
+    """Settings that say which data it is: one checksum stands for the data of a study, so they are no factors."""
     further_outcomes: ClassVar[frozenset[str]] = frozenset()
     """Names of what `further` tells."""
 
@@ -204,8 +206,10 @@ class NetworkLearner(ABC, Generic[Settings]):
         """SHA-256 of the data."""
 
     def check(self, factors: Sequence[Factor]) -> None:
-        """Refuse factors that are no settings, and levels that these cannot take."""
+        """Refuse factors that are no settings or say which data it is, and levels that these cannot take."""
         for factor in factors:
+            if factor.name in self.source:
+                raise WorkloadError("all trials of a study must use the same data", f"the factor {factor.name!r}", "make it a setting")
             if factor.name not in self.kind.model_fields:
                 expected = f"factors of workload {self.name!r} must be among its settings {sorted(self.kind.model_fields)}"
                 raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")

@@ -164,7 +164,7 @@ def test_what_cannot_be_had_is_one_line(code: Path, settings: dict[str, Any], fa
 
 
 def test_which_text_it_is_is_no_factor(code: Path) -> None:
-    with pytest.raises(WorkloadError, match="all trials of a study must use one text, got the factor 'vocabulary'; make it a setting"):
+    with pytest.raises(WorkloadError, match="all trials of a study must use the same data, got the factor 'vocabulary'; make it a setting"):
         gpt().check([Factor(name="vocabulary", kind="categorical", levels=("bytes", "characters"))])
 
 

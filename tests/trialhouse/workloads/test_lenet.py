@@ -118,3 +118,9 @@ def test_ways_to_say_how_long_exclude_each_other() -> None:
     factors = [Factor(name=name, kind="ordinal", levels=(1, 2)) for name in ("epochs", "steps")]
     with pytest.raises(WorkloadError, match="at most one of epochs, steps, training_flops can be a factor"):
         lenet().check(factors)
+
+
+def test_all_trials_of_a_study_use_the_same_data() -> None:
+    """One checksum stands for them."""
+    with pytest.raises(WorkloadError, match="all trials of a study must use the same data, got the factor 'dataset'; make it a setting"):
+        lenet().check([Factor(name="dataset", kind="categorical", levels=("digits", "mnist"))])

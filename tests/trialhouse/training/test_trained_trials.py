@@ -96,7 +96,7 @@ def test_a_killed_trial_leaves_a_curve_and_its_successor_comes_to_the_same(home:
 import trialhouse.training.trials as t
 from trialhouse.settings import get_settings
 from trialhouse.registration import plan
-from tests.trialhouse.training.test_trials import learning_study
+from tests.trialhouse.training.test_trained_trials import learning_study
 t.STREAM_EVERY_S = 0.2
 study = learning_study({{"epochs": 400}}, ({{"name": "width", "kind": "ordinal", "levels": [8, 2]}},))
 trials = [trial for trial in plan(study).trials if trial.trial_id == {trial.trial_id!r}]
