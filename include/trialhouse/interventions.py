@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def _compared(study: Study, estimand: Estimand, factor: Factor, pairs: Sequence[
             # what only one of two networks has is no quantity of the contrast
             if name not in before.quantities:
                 continue
-            ratio = float(value) / float(before.quantities[name])
+            ratio = _ratio(float(value), float(before.quantities[name]))
             low, high = ratios.get(name, (ratio, ratio))
             ratios[name] = min(low, ratio), max(high, ratio)
     ratios.pop(factor.name, None)
@@ -127,6 +128,11 @@ def _compared(study: Study, estimand: Estimand, factor: Factor, pairs: Sequence[
         solved=tuple(name for name in ratios if name in solved),
         is_planned=any(after.quantities for _, after in pairs),
     )
+
+
+def _ratio(value: float, before: float) -> float:
+    """How many times as much; what is nothing in both stays the same."""
+    return value / before if before else 1.0 if value == before else math.inf
 
 
 def _check(estimand: Estimand, intervention: Intervention) -> None:

@@ -11,6 +11,7 @@ from trialhouse.errors import SpecError, WorkloadError
 from trialhouse.interventions import Intervention, interventions
 from trialhouse.registration import plan
 from trialhouse.settings import Settings
+from trialhouse.studies.catalogue import load_study
 from trialhouse.workloads.registry import load_learner
 
 WIDTH = {"name": "width", "kind": "ordinal", "levels": [4, 8, 16]}
@@ -69,3 +70,11 @@ def test_a_statement_that_is_not_what_happens_is_refused(home: Settings, asked: 
 def test_compute_that_cannot_be_held_is_refused_before_anything_runs(home: Settings) -> None:
     with pytest.raises(WorkloadError, match="some number of steps must take 1e\\+06 training_flops within 5%"):
         plan(isoflop(flops=(1e6, 3e9), hold=["training_flops"], solve="steps"), home)
+
+
+def test_what_is_nothing_before_and_after_stays_the_same(home: Settings) -> None:
+    """A quantity may be 0 (a ridge); that is no ratio."""
+    study = load_study("double_descent", home)
+    found = {item.estimand: item for item in interventions(study, plan(study, home).trials, load_learner(study))}
+    assert {"ridge", "n_train", "label_noise"} <= set(found["second_descent"].held)
+    assert {"features", "training_flops"} <= set(found["ridge_on_error"].held)

@@ -88,7 +88,9 @@ class RandomFeatures:
         """See `Learner`."""
         settings = self._solved(factors)
         known: dict[str, Level] = {"features": settings.features, "n_train": settings.n_train or 0}
-        return Plan({name: known.get(name, level) for name, level in factors.items()}, _flops(settings))
+        flops = _flops(settings)
+        quantities: dict[str, Level] = {**known, "ridge": settings.ridge, "label_noise": settings.label_noise, "training_flops": flops}
+        return Plan({name: known.get(name, level) for name, level in factors.items()}, flops, quantities)
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`; there is no curve, a trial is one solution."""

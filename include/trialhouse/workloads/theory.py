@@ -95,7 +95,10 @@ class Theory:
 
     def plan(self, factors: Mapping[str, Level]) -> Plan:
         """See `Learner`."""
-        return Plan(dict(factors), self._flops(self._of_trial(factors)))
+        settings = self._of_trial(factors)
+        flops = self._flops(settings)
+        quantities = {name: getattr(settings, name) for name in ("n_train", "dimension", "smoothness", "repetitions")}
+        return Plan(dict(factors), flops, {**quantities, "training_flops": flops})
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`; there is no curve, a trial is one number of examples."""
