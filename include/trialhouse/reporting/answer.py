@@ -420,13 +420,19 @@ def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
     """
     kinds: dict[str, list[tuple[list[str], Finding]]] = {}
     for finding in findings:
-        short = (caveat.split(";")[0].strip(" .").replace(finding.headline.outcome, "outcome") for caveat in finding.headline.caveats)
+        names = {finding.headline.outcome: "outcome", finding.headline.treatment: "treatment"}
+        short = (_general(caveat.split(";")[0].strip(" ."), names) for caveat in finding.headline.caveats)
         for text in dict.fromkeys(short):
             parts = re.split(r"(\d[\d.,]*(?:e[+-]?\d+)?)", text)  # every second one is a number
             kinds.setdefault("…".join(parts[::2]), []).append((parts, finding))
     return tuple(
         (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], len(findings))) for said in kinds.values()
     )
+
+
+def _general(text: str, names: Mapping[str, str]) -> str:
+    """The text with what each name stands for in its place."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)
 
 
 def _merged(texts: Sequence[Sequence[str]]) -> str:
@@ -444,7 +450,9 @@ def _places(findings: Sequence[Finding], of: int) -> str:
         return "all"
     nouns: dict[str, list[str]] = {}
     for finding in findings:
-        nouns.setdefault(finding.short_noun, []).append(finding.where)
+        # where nothing tells one place from another, the treatment does
+        where = words(finding.headline.treatment) if finding.where == "all trials" else finding.where
+        nouns.setdefault(finding.short_noun, []).append(where)
     return "; ".join(f"{noun}: {', '.join(where)}" for noun, where in nouns.items())
 
 

@@ -16,7 +16,7 @@ from trialhouse.reporting.figures import Point, Series
 from trialhouse.reporting.formats import as_number, is_number, quantity, words
 from trialhouse.reporting.marts import Row, StudyData
 
-Scale = Literal["share", "chance", "ratio"]
+Scale = Literal["share", "chance", "ratio", "level"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def dose_responses(data: StudyData, treatment: str, outcome: str, control: float
         A factor.
     outcome
         A column of `fct_trials`. Shares are averaged in percent, chances (`is_oom`) counted in percent with Wilson's
-        interval, anything else is a geometric mean in percent of the matched control.
+        interval, anything else is a geometric mean in percent of the matched control; where trials only train, a mean in its unit.
     control
         The treatment's control level.
 
@@ -50,7 +50,8 @@ def dose_responses(data: StudyData, treatment: str, outcome: str, control: float
         One per class; a class without any value has no series.
     """
     is_chance = outcome.startswith("is_")
-    scale: Scale = "chance" if is_chance else "share" if quantity(outcome).level_unit == "%" else "ratio"
+    plain: Scale = "level" if data.is_trained else "ratio"
+    scale: Scale = "chance" if is_chance else "share" if quantity(outcome).level_unit == "%" else plain
     method = next((name for name, factor in data.factors.items() if (factor["applies_when"] or {}).get("factor") == treatment), None)
     found = []
     for hardware_class in data.spec["hardware_classes"]:
@@ -123,7 +124,8 @@ def _point(
     for trial, value in values:
         blocks.setdefault(trial["block"], []).append(value)
     estimate, low_, high_ = mean_interval([sum(block) / len(block) for block in blocks.values()])
-    write = (lambda value: 100 * math.exp(value)) if scale == "ratio" else (lambda value: 100 * value)
+    factor = quantity(outcome).scale if scale == "level" else 100.0
+    write = (lambda value: 100 * math.exp(value)) if scale == "ratio" else (lambda value: factor * value)
     return Point(level, write(estimate), None if low_ is None else write(low_), None if high_ is None else write(high_))
 
 

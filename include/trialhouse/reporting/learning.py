@@ -43,9 +43,12 @@ def learning_figure(data: StudyData) -> Figure | None:
             title = f"Validation loss by {words(treatment)}"
             panels.append(figures.lines(title, figures.Axis("steps"), axis, series, marks=_marks(series)))
     held = joined([f"{words(name)} {level_name(longest[name])}" for name in varied])
+    drawn = joined([words(name) for name, factor in data.factors.items() if factor["assignment"] == "randomised"])
     note = (
-        f"Geometric mean over repeated trials; each panel varies one factor and holds the others at {held}."
-        " Curves are in marts.fct_learning_curves."
+        "Geometric mean over repeated trials; each panel varies one factor"
+        + (f" and holds the others at {held}." if len(varied) > 1 else ".")
+        + (f" What was drawn at random is not held: {drawn}." if drawn else "")
+        + " Curves are in marts.fct_learning_curves."
     )
     return Figure("How the loss fell", note, panels) if panels else None
 

@@ -78,6 +78,8 @@ def estimated_figure(data: StudyData, found: Answer) -> Figure | None:
             series.append(figures.Series("all" if subgroup is None else level_name(subgroup), points))
         noun = formats.title(of.noun.removeprefix("the "))
         lines = "" if estimand["by"] in (None, HARDWARE_CLASS) else f", by {words(estimand['by'])}"
+        if not lines and sum(other["outcome"] == estimand["outcome"] for other in _dose_estimands(data)) > 1:
+            lines = f": {words(estimand['treatment'])}"
         drawings.append(
             figures.lines(
                 f"{noun}, {of.short_unit}{lines}" if of.short_unit else f"{noun}{lines}",
@@ -114,8 +116,8 @@ def observed_figures(data: StudyData) -> list[Figure]:
         drawn = [point for one in per_class for series in one.series for point in series.points]
         axis = figures.Axis(
             title,
-            "%",
-            minimum=None if per_class[0].scale == "share" else 0.0,
+            "" if per_class[0].scale == "level" else "%",
+            minimum=None if per_class[0].scale in ("share", "level") else 0.0,
             maximum=100.0 if is_chance else _readable(drawn) if per_class[0].scale == "ratio" else None,
             covers=[value for point in drawn for value in (point.value, point.low, point.high) if value is not None],
         )
@@ -140,8 +142,11 @@ def _readable(points: Sequence[figures.Point]) -> float:
 def _said_of(data: StudyData, one: DoseResponse, control: str) -> tuple[str, str]:
     """Heading and note of the averages of an outcome."""
     noun = formats.title(short_name(one.outcome))
+    if one.scale == "level":
+        unit = quantity(one.outcome).level_unit
+        return f"{noun}, {unit}" if unit else noun, "Mean over blocks; bars are 95% intervals from the spread between blocks."
     if one.scale == "share" and data.is_trained:
-        return noun, "Shares: mean over blocks; bars are 95% intervals from the spread between blocks."
+        return noun, "Mean over blocks; bars are 95% intervals from the spread between blocks."
     if one.scale == "share":
         return f"{noun} of the trials that finished", (
             "Mean over blocks; bars are 95% intervals from the spread between blocks. Trials that ran out of memory have no value."

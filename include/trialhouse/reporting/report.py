@@ -203,10 +203,16 @@ def snippets(data: StudyData) -> list[Snippet]:
 
 def _groups(found: Answer) -> list[tuple[str, list[Finding]]]:
     """Primary findings by outcome: the answer's paragraphs."""
-    return [
-        (f"{panels.noun_of(group[0])} ({words(estimand)})" if estimand in found.twins else panels.noun_of(group[0]), group)
-        for estimand, group in panels.by_estimand(found.primary).items()
-    ]
+    groups = panels.by_estimand(found.primary)
+    nouns = Counter(panels.noun_of(group[0]) for group in groups.values())
+
+    def title(estimand: str, group: list[Finding]) -> str:
+        noun = panels.noun_of(group[0])
+        if estimand in found.twins:
+            return f"{noun} ({words(estimand)})"
+        return f"{noun}, by {words(group[0].headline.treatment)}" if nouns[noun] > 1 else noun
+
+    return [(title(estimand, group), group) for estimand, group in groups.items()]
 
 
 def _design(data: StudyData) -> dict[str, Any]:
