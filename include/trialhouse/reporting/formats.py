@@ -96,6 +96,8 @@ _SAID = {"n_train": "training set"}
 
 _ACRONYMS = {
     "gpt": "GPT",
+    "lenet": "LeNet",
+    "resnet": "ResNet",
     "mlp": "MLP",
     "cnn": "CNN",
     "vit": "ViT",
