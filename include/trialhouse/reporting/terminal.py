@@ -57,7 +57,7 @@ def _table(findings: Sequence[Finding], twins: Collection[str]) -> Any:
         is_number_column, is_text_column = name in ("naive", "effect", "95% interval"), name in ("effect on", "where")
         texts = [finding.short_noun if name == "effect on" else finding.where for finding in findings] if is_text_column else []
         longest = max((len(word) for text in texts for word in text.split()), default=None)  # a narrow terminal breaks between words
-        table.add_column(name, justify="right" if is_number_column else "left", no_wrap=not is_text_column, min_width=longest)
+        table.add_column(name, justify="right" if is_number_column else "left", no_wrap=name in ("effect", "verdict"), min_width=longest)
     previous = None
     for finding in findings:
         effect = finding.headline
