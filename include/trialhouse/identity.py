@@ -30,6 +30,11 @@ def content_id(prefix: str, content: Mapping[str, Any]) -> str:
     return f"{prefix}_{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:ID_LENGTH]}"
 
 
+def seed_of(purpose: str, key: object) -> int:
+    """A seed of 63 bits for one use of chance, from the text of what determines it."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8], "big") >> 1
+
+
 def frame_id(frame: pd.DataFrame) -> str:
     """`data_<16 hex digits>` of a data frame's columns and rows, in the order that they have; its index does not count."""
     text = frame.to_csv(index=False, float_format="%.17g")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import SpecError
 from trialhouse.landing import LandingZone
+from trialhouse.registration import graphs_of, plan
 from trialhouse.settings import Settings, get_settings
-from trialhouse.studies.catalogue import graph_file
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.spec import Estimand, Level, Study
 
@@ -165,7 +165,7 @@ def power(
     noise = noise or pilot(study, asked, settings)
     if not noise.sd > 0 or noise.block_sd < 0 or noise.slope_sd < 0:
         raise SpecError("standard deviations must be positive", asdict(noise), "state --sd above 0")
-    graphs = _graphs(study, settings)
+    graphs = graphs_of(study, settings)
     unit, own = _unit(study)
     known: dict[int, Size] = {}
 
@@ -200,7 +200,6 @@ def pilot(study: Study, estimand: Estimand, settings: Settings | None = None) ->
     import pandas as pd
 
     from trialhouse.causal.study import primary_samples
-    from trialhouse.registration import plan
 
     settings = settings or get_settings()
     trials = [trial for trial in plan(study, settings).trials if not trial.is_sentinel]
@@ -210,7 +209,7 @@ def pilot(study: Study, estimand: Estimand, settings: Settings | None = None) ->
     frame = frame[frame[estimand.outcome].notna()].reset_index(drop=True)
     remedy = "state --sd, or run some of its trials first (`--blocks 2`)"
     whole = estimand.model_copy(update={"by": None})
-    samples = primary_samples(study, whole, frame, _graphs(study, settings)) if len(frame) else []
+    samples = primary_samples(study, whole, frame, graphs_of(study, settings)) if len(frame) else []
     if not samples:
         raise SpecError(f"a pilot needs landed trials of study {study.name!r} with {estimand.outcome}", "none", remedy)
     sample = samples[0][1]
@@ -413,11 +412,6 @@ def _detectable(study: Study, estimand: Estimand, graphs: Mapping[str, str], noi
         return min(_analytic(sample, multiple * scale / span, noise) for sample, span in samples) - GOAL
 
     return float(brentq(missing, 1e-6, 1e4, xtol=1e-3)) * scale
-
-
-def _graphs(study: Study, settings: Settings) -> dict[str, str]:
-    names = {study.graph, *(item.graph for item in study.estimands if item.graph)}
-    return {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in names}
 
 
 def _landed(settings: Settings, outcome: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from trialhouse.registration import Registration
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Level, Study
+from trialhouse.workloads.protocol import Learner
 from trialhouse.workloads.registry import is_learner, load_learner
 
 JOULES_PER_KWH = 3.6e6
@@ -135,20 +136,19 @@ def preview(
     trials = [trial for trial in planned.trials if not trial.is_sentinel]
     learner = load_learner(study) if study.recorded is None and is_learner(study.workload.name) else None
     return Preview(
-        cost=_cost(planned, flops_per_s, watts, settings),
+        cost=_cost(planned, learner, flops_per_s, watts, settings),
         levels=_levels(study, trials),
         associations=tuple(_associations(study, trials)),
         interventions=tuple(interventions(study, trials, learner)) if learner else (),
     )
 
 
-def _cost(planned: Registration, flops_per_s: float | None, watts: float | None, settings: Settings) -> Cost:
-    study, landing = planned.study, LandingZone(settings.landing_dir)
+def _cost(planned: Registration, learner: Learner | None, flops_per_s: float | None, watts: float | None, settings: Settings) -> Cost:
+    landing = LandingZone(settings.landing_dir)
     there = landing.unit_ids("attempts")
     left = [trial for trial in planned.trials if trial.trial_id not in there]
     flops, left_flops, rate_from, minutes = None, None, None, None
-    if study.recorded is None and is_learner(study.workload.name):
-        learner = load_learner(study)
+    if learner is not None:
         every = {trial.trial_id: learner.plan(trial.factors).training_flops for trial in planned.trials}
         prices = sorted((every[trial.trial_id] for trial in left), reverse=True)
         flops, left_flops = float(sum(every.values())), float(sum(prices))

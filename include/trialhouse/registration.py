@@ -25,6 +25,7 @@ from trialhouse.studies.catalogue import graph_file, load_study, parse_study
 from trialhouse.studies.designs import Trial, WorkloadIdentity, assign
 from trialhouse.studies.recorded import DERIVED
 from trialhouse.studies.spec import Factor, Level, Study
+from trialhouse.workloads.protocol import Learner
 from trialhouse.workloads.registry import is_learner, load_learner, load_workload
 
 if TYPE_CHECKING:
@@ -67,16 +68,17 @@ def plan(study: Study, settings: Settings | None = None) -> Registration:
     settings = settings or get_settings()
     if study.recorded is not None:
         return _imported(study, settings)
-    workload = load_workload(study)
+    learner = load_learner(study) if is_learner(study.workload.name) else None
+    workload = learner or load_workload(study)
     identity = workload.identity()
     hardware = _hardware(study, settings)
-    graphs = _graphs(study, settings)
+    graphs = graphs_of(study, settings)
     _check_questions(study, graphs, workload.outcomes)
     hardware_ids = {name: item.hardware_id for name, item in hardware.items()}
     study_id = content_id("study", {"spec": study.content, "workload": _plain(identity), "hardware": hardware_ids, "graphs": graphs})
     trials = assign(study, identity, hardware_ids)
-    if is_learner(study.workload.name):
-        _check_interventions(study, trials)
+    if learner is not None:
+        _check_interventions(study, trials, learner)
     else:
         check_held_factors(study)
     return Registration(study_id, study, trials, graphs)
@@ -92,7 +94,7 @@ def plan_import(study: Study, table: Path, settings: Settings | None = None) -> 
     """
     settings = settings or get_settings()
     records = read_records(study, table, {name: item.hardware_id for name, item in _hardware(study, settings).items()})
-    graphs = _graphs(study, settings)
+    graphs = graphs_of(study, settings)
     assert study.recorded is not None
     _check_questions(study, graphs, DERIVED | set(study.recorded.outcomes))
     study_id = content_id("study", {"spec": study.content, "records": records.records_id, "graphs": graphs})
@@ -228,7 +230,7 @@ def _imported(study: Study, settings: Settings) -> Registration:
     """The newest import of this very spec and its graphs."""
     import duckdb
 
-    graphs = json.dumps(_graphs(study, settings), sort_keys=True)
+    graphs = json.dumps(graphs_of(study, settings), sort_keys=True)
     files = [str(path) for path in LandingZone(settings.landing_dir).files("study_versions")]
     found = None
     if files:
@@ -265,12 +267,11 @@ def _hardware(study: Study, settings: Settings) -> dict[str, HardwareClass]:
     return {name: known[name] for name in study.hardware_classes}
 
 
-def _check_interventions(study: Study, trials: list[Trial]) -> None:
+def _check_interventions(study: Study, trials: list[Trial], learner: Learner) -> None:
     """Refuse, before anything runs, an intervention that cannot be had as it was asked for (a width of so many parameters, say)."""
     if study.hardware_classes != (HOST.name,):
         expected = f"hardware_classes must be [{HOST.name}] where trials are only trained: no other class would change what they come to"
         raise SpecError(expected, list(study.hardware_classes), f"fix study {study.name!r}")
-    learner = load_learner(study)
     for trial in trials:
         learner.plan(trial.factors)
     interventions(study, trials, learner)
@@ -309,7 +310,8 @@ def _check_confounding(study: Study, graph: CausalGraph, treatment: str) -> None
             raise SpecError(expected, "no open back door between them", f"draw the budget: budget -> {treatment}; budget -> {other}")
 
 
-def _graphs(study: Study, settings: Settings) -> dict[str, str]:
+def graphs_of(study: Study, settings: Settings) -> dict[str, str]:
+    """Name -> text of each graph that a study's estimands use."""
     names = sorted({study.graph, *(estimand.graph for estimand in study.estimands if estimand.graph)})
     return {name: graph_file(study, settings, name).read_text(encoding="utf-8") for name in names}
 

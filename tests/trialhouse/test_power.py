@@ -12,8 +12,8 @@ from scipy.stats import t as student
 
 from tests.trialhouse.training.test_trained_trials import learning_study
 from trialhouse.errors import SpecError
-from trialhouse.power import GOAL, Noise, _graphs, _simulated, pilot, power
-from trialhouse.registration import plan
+from trialhouse.power import GOAL, Noise, _simulated, pilot, power
+from trialhouse.registration import graphs_of, plan
 from trialhouse.settings import Settings
 from trialhouse.studies.spec import Study
 
@@ -38,7 +38,7 @@ def paired(effect: float, noise: Noise, count: int) -> float:
 def test_simulated_power_is_that_of_the_paired_t_test(home: Settings, effect: float, slope_sd: float) -> None:
     noise = Noise(0.02, block_sd=0.1, slope_sd=slope_sd)
     study = blocks(8)
-    own = _simulated(study, study.estimands[0], _graphs(study, home), effect, noise, simulations=600, seed=0, units=8)
+    own = _simulated(study, study.estimands[0], graphs_of(study, home), effect, noise, simulations=600, seed=0, units=8)
     truth = paired(effect, noise, 8)
     assert own.analytic == pytest.approx(truth, abs=1e-6)
     assert abs(own.power - truth) < 4 * math.sqrt(truth * (1 - truth) / 600)
@@ -65,7 +65,7 @@ def test_without_blocks_there_are_more_points(home: Settings) -> None:
     )
     design = {"kind": "latin_hypercube", "seed": 0, "points": 24}
     study = Study.model_validate({**learning_study().content, "factors": factors, "design": design})
-    found = _simulated(study, study.estimands[0], _graphs(study, home), 0.03, Noise(0.02), simulations=400, seed=0, units=24)
+    found = _simulated(study, study.estimands[0], graphs_of(study, home), 0.03, Noise(0.02), simulations=400, seed=0, units=24)
     assert found.trials == 24
     # a slope over 24 points evenly from 2 to 8 (deviation 1.77), 21 degrees of freedom; HC3 is a little wider than its error
     distance = 0.03 / 6 * 1.77 * math.sqrt(24) / 0.02

@@ -33,10 +33,6 @@ class TensorData:
         """See `Data`."""
         return self.inputs[chosen], self.targets[chosen]
 
-    def first(self, count: int) -> TensorData:
-        """The first so many examples, without a copy."""
-        return TensorData(self.inputs[:count], self.targets[:count])
-
 
 @dataclass(frozen=True)
 class Shifted:

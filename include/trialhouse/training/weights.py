@@ -6,7 +6,6 @@ on one thread of the same kind of CPU.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from trialhouse.attempts import Attempt, CurvePoint, Reading, last_attempts
 from trialhouse.errors import TrialhouseError
 from trialhouse.hardware.slot import machine_slot
-from trialhouse.identity import content_id
+from trialhouse.identity import content_id, seed_of
 from trialhouse.landing import LandingZone
 from trialhouse.profiling.flops import count_flops, flops_by_operator
 from trialhouse.pruning.masks import make_permanent
@@ -253,7 +252,7 @@ def _prune(
     network: torch.nn.Module, workload: Classifier, factors: Mapping[str, Level], example: torch.Tensor, train: Examples
 ) -> dict[str, Level]:
     """Prune as the factors say; gives what came about. Chance goes by seed: within a block, treatments differ by nothing else."""
-    seed = _seed_from("pruning", pretrained_id(workload, factors))
+    seed = seed_of("pruning", pretrained_id(workload, factors))
     ratio, target = float(factors.get("pruning_ratio", 0)), float(factors.get("target_flops", 1))
     method = str(factors.get("pruning_method", "l1_structured"))
     if target < 1:
@@ -271,13 +270,13 @@ def _recover(
     recovery = str(factors.get("recovery", "finetune"))
     identifier = pretrained_id(workload, factors)
     # Chance goes by seed: within a block, treatments see the same data in the same order.
-    order = _seed_from("finetuning", identifier)
+    order = seed_of("finetuning", identifier)
     finetuning = workload.recipe("finetuning", factors)
     if recovery == "finetune":
         return fit(network, train, test, finetuning, "finetuning", order)
     if recovery == "from_scratch":
         pretraining = workload.recipe("pretraining", factors)
-        draw_anew(network, workload.network(factors, _seed_from("from_scratch", identifier)))
+        draw_anew(network, workload.network(factors, seed_of("from_scratch", identifier)))
         recipe = replace(pretraining, epochs=pretraining.epochs + finetuning.epochs)
         return fit(network, train, test, recipe, "from_scratch", order)
     if recovery == "recalibrate_batch_norm":
@@ -291,10 +290,10 @@ def _pretrained(workload: Classifier, factors: Mapping[str, Level], store: Weigh
     with store.making(identifier):
         failure = store.failure(identifier)
         if failure is None and not store.has(identifier):
-            network = workload.network(factors, _seed_from("network", identifier))
+            network = workload.network(factors, seed_of("network", identifier))
             workload.load_pretrained(network, factors)
             recipe = workload.recipe("pretraining", factors)
-            order = _seed_from("pretraining", identifier)
+            order = seed_of("pretraining", identifier)
             try:
                 curves = fit(network, workload.examples("train"), workload.examples("test"), recipe, "pretraining", order)
             except DivergedError as error:
@@ -309,11 +308,6 @@ def _pretrained(workload: Classifier, factors: Mapping[str, Level], store: Weigh
 
 def _seed(factors: Mapping[str, Level]) -> int:
     return int(factors.get("seed", 0))
-
-
-def _seed_from(purpose: str, identifier: str) -> int:
-    """A seed of 63 bits that nothing but the content determines."""
-    return int.from_bytes(hashlib.sha256(f"{purpose}:{identifier}".encode()).digest()[:8], "big") >> 1
 
 
 def _one_cycle(share: float) -> float:

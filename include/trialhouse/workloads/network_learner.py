@@ -14,7 +14,6 @@ So do(width) with `training_flops` set holds depth, data and compute, and the nu
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 import time
@@ -29,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trialhouse.capabilities.protocol import Exam, Subject
 from trialhouse.capabilities.registry import PREFIX, examine, load_capabilities
 from trialhouse.errors import WorkloadError
-from trialhouse.identity import content_id
+from trialhouse.identity import content_id, seed_of
 from trialhouse.learning.data import Data
 from trialhouse.learning.engine import DivergedError, Note, Scores, Trained, evaluate, train
 from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
@@ -37,7 +36,7 @@ from trialhouse.learning.sizes import Sizes, measure_sizes
 from trialhouse.learning.together import Pupil, can_train_together, train_together
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
-from trialhouse.workloads.parsing import parse_settings
+from trialhouse.workloads.parsing import check_settings, parse_settings
 from trialhouse.workloads.protocol import Lesson, Plan
 
 if TYPE_CHECKING:
@@ -210,11 +209,7 @@ class NetworkLearner(ABC, Generic[Settings]):
         for factor in factors:
             if factor.name in self.source:
                 raise WorkloadError("all trials of a study must use the same data", f"the factor {factor.name!r}", "make it a setting")
-            if factor.name not in self.kind.model_fields:
-                expected = f"factors of workload {self.name!r} must be among its settings {sorted(self.kind.model_fields)}"
-                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
-            for level in factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise):
-                self._of_trial({factor.name: level})
+        check_settings(self.kind, self.name, factors, self._of_trial)
         if len(set(LENGTHS) & {factor.name for factor in factors}) > 1:
             raise WorkloadError(f"at most one of {', '.join(LENGTHS)} can be a factor: each determines the others", "several", "remove one")
 
@@ -406,11 +401,6 @@ class NetworkLearner(ABC, Generic[Settings]):
         if asked < size:
             raise WorkloadError(f"n_train must be at least the {size:,} {what} of one example", f"{asked:,}", "raise n_train")
         return asked // size
-
-
-def seed_of(purpose: str, seed: int) -> int:
-    """A seed of 63 bits for one use of chance in a trial."""
-    return int.from_bytes(hashlib.sha256(f"{purpose}:{seed}".encode()).digest()[:8], "big") >> 1
 
 
 def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from trialhouse.errors import WorkloadError
+from trialhouse.studies.spec import Factor, Level
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -32,3 +33,19 @@ def parse_settings(kind: type[Settings], workload: str, settings: Mapping[str, A
             raise WorkloadError(f"workload {workload!r}: {first['ctx']['error']}", remedy="fix workload.settings") from error
         expected = f"setting {name!r} of workload {workload!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
         raise WorkloadError(expected, repr(first["input"]), f"fix workload.settings.{name}") from error
+
+
+def check_settings(kind: type[BaseModel], workload: str, factors: Sequence[Factor], parse: Callable[[Mapping[str, Level]], object]) -> None:
+    """Refuse factors that are no settings of a workload, and levels that these cannot take.
+
+    Parameters
+    ----------
+    parse
+        Settings with a trial's levels in their place; raises WorkloadError where that cannot be.
+    """
+    for factor in factors:
+        if factor.name not in kind.model_fields:
+            expected = f"factors of workload {workload!r} must be among its settings {sorted(kind.model_fields)}"
+            raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
+        for level in factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise):
+            parse({factor.name: level})

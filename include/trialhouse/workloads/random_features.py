@@ -17,14 +17,14 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from trialhouse.errors import WorkloadError
+from trialhouse.identity import seed_of
 from trialhouse.learning.data import TensorData
 from trialhouse.learning.engine import Note
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads import datasets, image_data
 from trialhouse.workloads.image_data import ImageData
-from trialhouse.workloads.network_learner import seed_of
-from trialhouse.workloads.parsing import parse_settings
+from trialhouse.workloads.parsing import check_settings, parse_settings
 from trialhouse.workloads.protocol import Lesson, Plan
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ class RandomFeatures:
 
     def check(self, factors: Sequence[Factor]) -> None:
         """Refuse factors that are no settings, and levels that these cannot take."""
-        for factor in factors:
-            if factor.name not in RandomFeaturesSettings.model_fields:
-                expected = f"factors of workload {self.name!r} must be among its settings {sorted(RandomFeaturesSettings.model_fields)}"
-                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
-            for level in factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise):
-                self._of_trial({factor.name: level})
+        check_settings(RandomFeaturesSettings, self.name, factors, self._of_trial)
 
     def identity(self) -> WorkloadIdentity:
         """Settings with all defaults, and the checksum of the data."""

@@ -26,7 +26,7 @@ from trialhouse.errors import WorkloadError
 from trialhouse.learning.engine import Note, TimedOutError
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
-from trialhouse.workloads.parsing import parse_settings
+from trialhouse.workloads.parsing import check_settings, parse_settings
 from trialhouse.workloads.protocol import Lesson, Plan
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ class Theory:
 
     def check(self, factors: Sequence[Factor]) -> None:
         """Refuse factors that are no settings, and levels that these cannot take."""
-        for factor in factors:
-            if factor.name not in TheorySettings.model_fields:
-                expected = f"factors of workload {self.name!r} must be among its settings {sorted(TheorySettings.model_fields)}"
-                raise WorkloadError(expected, repr(factor.name), "rename or remove the factor")
-            for level in factor.levels if factor.otherwise is None else (*factor.levels, factor.otherwise):
-                self._of_trial({factor.name: level})
+        check_settings(TheorySettings, self.name, factors, self._of_trial)
 
     def identity(self) -> WorkloadIdentity:
         """Settings with all defaults; there are no data but what a seed gives."""

@@ -97,7 +97,7 @@ def test_adjustment_by_the_graph_and_the_twins_both_come_to_the_truth(results: R
     ],
 )
 def test_a_graph_that_hides_the_confounding_is_refused(home: Settings, monkeypatch: pytest.MonkeyPatch, graph: str, message: str) -> None:
-    monkeypatch.setattr("trialhouse.registration._graphs", lambda *_: {"confounded.dot": graph})
+    monkeypatch.setattr("trialhouse.registration.graphs_of", lambda *_: {"confounded.dot": graph})
     with pytest.raises(SpecError) as error:
         plan(small(), home)
     assert message in str(error.value)
