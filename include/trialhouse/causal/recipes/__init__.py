@@ -1,0 +1,1 @@
+"""Step 3, estimate: the recipes, one file per family."""
