@@ -82,7 +82,7 @@ def stock_refuter(name: str, sample: Sample, partialled: Partialled, *, span: fl
     mean = float(found.slopes.mean()) * span
     did = _SENTENCES[name].format(amount(partialled.slope * span, sample.outcome), amount(mean, sample.outcome))
     sentence = f"{did}: p = {p_value:.2g}, {simulations} simulations"
-    if simulations < MIN_SIMULATIONS or found.different < MIN_UNIQUE_SHARE * expected_different(simulations, found.possible):
+    if simulations < MIN_SIMULATIONS or found.different < fewest_different(simulations, found.possible):
         reason = f"{sentence}, {found.different} of them different: too few to tell (at least {MIN_SIMULATIONS} are needed)."
         return Check(name, "inconclusive", reason, mean, p_value, simulations, consequence="withheld")
     return Check(name, "passed", f"{sentence}.", mean, p_value, simulations, is_test=True)
@@ -108,6 +108,12 @@ def expected_different(draws: int, possible: float) -> float:
     if possible <= 1:
         return 1.0
     return draws if math.isinf(possible) else possible * -math.expm1(draws * math.log1p(-1 / possible))
+
+
+def fewest_different(draws: int, possible: float) -> float:
+    """How many must differ if draws are independent: a share of those expected, less what chance takes where few are possible."""
+    expected = expected_different(draws, possible)
+    return MIN_UNIQUE_SHARE * expected - 3 * math.sqrt(draws - expected)
 
 
 def _random_common_cause(sample: Sample, partialled: Partialled, simulations: int, generator: np.random.Generator) -> _Simulations:

@@ -209,10 +209,15 @@ def _variation(column: Array) -> float:
     return float(centred @ centred)
 
 
+def linear_basis(covariates: Array) -> Array:
+    """An orthonormal basis (n x rank) of what the constant and the covariates (n x k) span."""
+    left, singular, _ = np.linalg.svd(_with_constant(covariates), full_matrices=False)
+    basis: Array = left[:, singular > singular[0] * 1e-10]
+    return basis
+
+
 def _leverage(covariates: Array) -> tuple[int, Array]:
-    design = _with_constant(covariates)
-    left, singular, _ = np.linalg.svd(design, full_matrices=False)
-    basis = left[:, singular > singular[0] * 1e-10]
+    basis = linear_basis(covariates)
     return basis.shape[1], (basis**2).sum(axis=1)
 
 

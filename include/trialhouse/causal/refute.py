@@ -1,4 +1,4 @@
-"""Step 4, refute: DoWhy's refuters, because people expect them, and checks that can fail.
+"""Step 4, refute: the checks that can fail.
 
 DoWhy's random common cause, data subset and permuted placebo test hardly ever reject, whatever is wrong (their power
 against an omitted confounder, a mediator as control, pseudo-replication or outliers is 0% in simulations). What decides
@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
+from trialhouse.causal.battery import STOCK_REFUTERS
 from trialhouse.causal.identify import Identification
 from trialhouse.causal.inference import Array, is_degenerate, least_squares, partial_r2
+from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.sample import Sample, amount, encode, is_number
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict, holm
 from trialhouse.errors import EstimationError
 
-if TYPE_CHECKING:  # it imports DoWhy
-    from trialhouse.causal.estimate import Estimate
-
-STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo")
 REFUTERS = (*STOCK_REFUTERS, "left_out_columns", "sensitivity")
 
-MIN_SIMULATIONS = 100
-"""Below, DoWhy's p-values are one-sided normal approximations."""
-MIN_UNIQUE_SHARE = 0.9
 MIN_OVERLAP = 0.9
 PROPENSITY_LIMITS = (0.02, 0.98)
 MAX_TREATMENT_R2 = 0.9
@@ -90,20 +83,26 @@ def overlap(sample: Sample, needed: Sequence[str], *, is_random: bool, seed: int
     return Check(name, _word(share >= MIN_OVERLAP), reason, share, consequence="withheld")
 
 
-def recipe_agreement(primary: Estimate, second: Estimate) -> Check:
-    """Whether two recipes that ought to agree do so within two standard errors (the larger one)."""
-    errors = [found.inference.standard_error for found in (primary, second)]
-    difference = abs(primary.inference.estimate - second.inference.estimate)
-    if math.isnan(difference) or all(math.isnan(error) for error in errors):
+def recipe_agreement(fit: Fit, peers: Sequence[Fit]) -> Iterator[Check]:
+    """Whether recipes that ought to agree with this one do so within two standard errors (the larger one of each pair)."""
+    ratios: dict[str, float] = {}
+    for peer in peers:
+        errors = [one.inference.standard_error for one in (fit, peer)]
+        difference = abs(fit.inference.estimate - peer.inference.estimate)
+        if not math.isnan(difference) and not all(math.isnan(error) for error in errors):
+            error = float(np.nanmax(errors))
+            ratios[peer.recipe] = round(difference / error, 6) if error > 0 else 0.0
+    if peers and not ratios:
         reason = "There is no sampling error to compare the recipes with."
-        return Check("recipe_agreement", "not_applicable", reason, consequence="withheld")
-    error = float(np.nanmax(errors))
-    ratio = round(difference / error, 6) if error > 0 else 0.0
-    reason = f"{primary.method} and {second.method} differ by {ratio:.2g} standard errors (limit {MAX_DISAGREEMENT:g})."
-    return Check("recipe_agreement", _word(ratio <= MAX_DISAGREEMENT), reason, ratio, consequence="withheld")
+        yield Check("recipe_agreement", "not_applicable", reason, consequence="withheld")
+    if ratios:
+        worst = max(ratios.values())
+        told = ", ".join(f"{ratio:.2g} from {name}" for name, ratio in ratios.items())
+        reason = f"In standard errors, {fit.recipe} is {told} (limit {MAX_DISAGREEMENT:g})."
+        yield Check("recipe_agreement", _word(worst <= MAX_DISAGREEMENT), reason, worst, consequence="withheld")
 
 
-def repeated_units(sample: Sample, primary: Estimate, cluster: str | None, ids: Sequence[str] = ()) -> Check:
+def repeated_units(sample: Sample, primary: Fit, cluster: str | None, ids: Sequence[str] = ()) -> Check:
     """Whether rows that are no independent trials are taken for such (pseudo-replication)."""
     name = "repeated_units"
     if sample.clusters is not None:
@@ -181,84 +180,13 @@ def placebo_arms(sample: Sample, label: str) -> Check:
     return Check(name, "passed", reason if found.p_value < ALPHA else f"{reason}.", found.estimate, found.p_value, is_test=True)
 
 
-def stock_refuter(name: str, sample: Sample, primary: Estimate, simulations: int, seed: int) -> Check:
-    """One of DoWhy's refuters, run by DoWhy.
-
-    Its own seeds are broken (an integer repeats one simulation, several jobs collapse to a handful), so the simulations
-    run one after the other on NumPy's global state, which is put back afterwards.
-    """
-    from dowhy.causal_refuters import refute_data_subset, refute_placebo_treatment, refute_random_common_cause
-
-    found = primary.dowhy_estimate
-    estimator = found.estimator
-    if math.isnan(found.value):
-        return Check(name, "not_applicable", "There is no estimate to refute.", consequence="none")
-    refuters: dict[str, Callable[..., object]] = {
-        "random_common_cause": refute_random_common_cause,
-        "data_subset": refute_data_subset,
-        "permuted_placebo": refute_placebo_treatment,
-    }
-    special: dict[str, object] = {"treatment_names": [sample.treatment], "placebo_type": _permute()} if name == "permuted_placebo" else {}
-    estimator.draws.clear()
-    with numpy_seed(seed):
-        refutation = refuters[name](
-            data=sample.numbers, target_estimand=found.target_estimand, estimate=found, num_simulations=simulations, n_jobs=1, **special
-        )
-    unique = len(estimator.draws)
-    p_value = round(float(refutation.refutation_result["p_value"]), 12)  # type: ignore[attr-defined]
-    mean = float(refutation.new_effect)  # type: ignore[attr-defined]
-    if name == "permuted_placebo" and math.isnan(mean):
-        reason = "With so few trials, some shuffles give every block one arm only: nothing is left to compare."
-        return Check(name, "not_applicable", reason, simulations=simulations, consequence="none")
-    did = {
-        "random_common_cause": "A random common cause moves the estimate from {0} to {1} on average",
-        "data_subset": "On random subsets of 80% the estimate is {1} on average, against {0}",
-        "permuted_placebo": "With the treatment shuffled the estimate is {1} on average, against {0}",
-    }[name].format(amount(found.value, sample.outcome), amount(mean, sample.outcome))
-    sentence = f"{did}: p = {p_value:.2g}, {simulations} simulations"
-    possible = arrangements(sample.arms) if name == "permuted_placebo" else math.inf
-    if simulations < MIN_SIMULATIONS or unique < MIN_UNIQUE_SHARE * expected_different(simulations, possible):
-        reason = f"{sentence}, {unique} of them different: too few to tell (at least {MIN_SIMULATIONS} are needed)."
-        return Check(name, "inconclusive", reason, mean, p_value, simulations, consequence="withheld")
-    return Check(name, "passed", f"{sentence}.", mean, p_value, simulations, is_test=True)
-
-
-def arrangements(arms: Array) -> float:
-    """In how many ways a treatment can be shuffled, infinite where that cannot be told from it."""
-    _, counts = np.unique(arms, return_counts=True)
-    logarithm = math.lgamma(len(arms) + 1) - sum(math.lgamma(count + 1) for count in counts)
-    return math.exp(logarithm) if logarithm < 40 else math.inf
-
-
-def expected_different(draws: int, possible: float) -> float:
-    """How many of so many draws, each of `possible` outcomes being as likely, differ on average."""
-    return draws if math.isinf(possible) else possible * -math.expm1(draws * math.log1p(-1 / possible)) if possible > 1 else 1.0
-
-
 def seed_of(*parts: object) -> int:
     """A seed that depends on all the parts and on nothing else: the same in every process."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
-@contextmanager
-def numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global state within the block and put it back."""
-    state = np.random.get_state()  # DoWhy draws from it
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
 def _word(is_good: bool) -> CheckVerdict:
     return "passed" if is_good else "failed"
-
-
-def _permute() -> object:
-    from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType
-
-    return PlaceboType.PERMUTE
 
 
 def _propensity(covariates: Array, arms: Array) -> Array:

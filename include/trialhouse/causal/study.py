@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph
-from trialhouse.causal.question import METHODS, PRIMARY_METHOD, Comparison, Question, answer_all, compared_arms
+from trialhouse.causal.nuisances import check_families
+from trialhouse.causal.question import Comparison, Question, answer_all, compared_arms
+from trialhouse.causal.recipes import PRIMARY, check_recipes
 from trialhouse.causal.refute import check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import Sample, label, make_sample, require_columns
@@ -64,6 +66,8 @@ def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str]
         If a column, a graph or a node that an estimand needs is missing, or no trial was measured.
     """
     check_refuters(study.refuters)
+    check_recipes(study.recipes)
+    check_families(study.nuisances)
     require_columns(trials, "trial_id", "hardware_class", "status")
     frame = _with_indicators(study, _finished(_measured(trials)))
     if frame.empty:
@@ -175,6 +179,8 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 cluster=_cluster(frame, block),
                 strata=tuple(name for name in strata if name != estimand.by),
                 lost_for=LOST_FOR,
+                recipes=study.recipes,
+                nuisances=study.nuisances,
                 refuters=study.refuters,
                 simulations=study.refuter_simulations,
                 seed=study.estimation_seed,
@@ -255,17 +261,17 @@ def _comparisons(
     study: Study, estimand: Estimand, factor: Factor, indicator: Indicator | None, averaged: list[Factor], is_quantity: bool
 ) -> list[Comparison]:
     control, level = estimand.contrast.from_, estimand.contrast.to
-    found = [Comparison(control, level, METHODS, is_primary=estimand.is_primary, is_refuted=estimand.is_primary)]
+    found = [Comparison(control, level, is_primary=estimand.is_primary, is_refuted=estimand.is_primary)]
     if is_quantity or indicator is not None:
         return found
     if estimand.dose_response:
         others: list[Level] = [other for other in factor.levels if label(other) not in (label(control), label(level))]
-        found += [Comparison(control, other, (PRIMARY_METHOD,)) for other in others]
+        found += [Comparison(control, other, (PRIMARY,)) for other in others]
     for nested in averaged:
         condition = nested.applies_when
         is_of_treatment = condition is not None and condition.factor == factor.name and nested.name != estimand.by
         if condition is not None and is_of_treatment and condition.holds(level) and not condition.holds(control):
-            found += [Comparison(control, level, (PRIMARY_METHOD,), only=(nested.name, value)) for value in nested.levels]
+            found += [Comparison(control, level, (PRIMARY,), only=(nested.name, value)) for value in nested.levels]
     return found
 
 

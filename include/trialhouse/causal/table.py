@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph_file
-from trialhouse.causal.question import METHODS, Comparison, Question, answer_all
+from trialhouse.causal.nuisances import check_families
+from trialhouse.causal.question import Comparison, Question, answer_all
+from trialhouse.causal.recipes import check_recipes
 from trialhouse.causal.refute import REFUTERS, check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import is_number, label, require_columns
@@ -27,6 +29,8 @@ def estimate_table(
     cluster: str | None = None,
     contrast: tuple[Any, Any] | None = None,
     adjustment: Sequence[str] | str = "auto",
+    recipes: Sequence[str] = (),
+    nuisances: Mapping[str, Mapping[str, Any]] | None = None,
     refuters: Sequence[str] = REFUTERS,
     simulations: int = 100,
     seed: int = 0,
@@ -51,6 +55,10 @@ def estimate_table(
         arms, and rows with other levels are left out; any two numbers do for a quantity with more than ten values.
     adjustment
         Columns to adjust for; by default those that the graph asks for and those that it says add precision.
+    recipes
+        Recipes to estimate with, beside those that go with the assignment.
+    nuisances
+        Family of nuisance learners -> settings that differ from the defaults.
     refuters, simulations, seed
         Of the attempts to refute.
     name
@@ -59,7 +67,7 @@ def estimate_table(
     Returns
     -------
     Results
-        One primary estimate (`adjusted_linear`) between two others, and its checks.
+        One primary estimate (`adjusted_linear`) between others, and its checks.
 
     Raises
     ------
@@ -68,6 +76,8 @@ def estimate_table(
         outcome, or a graph that cannot be used.
     """
     check_refuters(refuters)
+    check_recipes(tuple(recipes))
+    check_families(nuisances or {})
     drawn = graph if isinstance(graph, CausalGraph) else read_graph_file(graph)
     wanted = [] if isinstance(adjustment, str) else list(adjustment)
     require_columns(frame, treatment, outcome, *([cluster] if cluster else []), *wanted)
@@ -88,12 +98,14 @@ def estimate_table(
         frame=data,
         treatment=treatment,
         outcome=outcome,
-        comparisons=(Comparison(control, level, METHODS, is_primary=True, is_refuted=True),),
+        comparisons=(Comparison(control, level, is_primary=True, is_refuted=True),),
         graph=drawn,
         assignment=drawn.assignment or "observational",
         adjustment="auto" if adjustment == "auto" else tuple(adjustment),
         precision="efficient",
         cluster=cluster,
+        recipes=tuple(recipes),
+        nuisances=nuisances or {},
         refuters=tuple(refuters),
         simulations=simulations,
         seed=seed,

@@ -45,6 +45,8 @@ ASSIGNMENTS = {
 }
 REFUTERS = {
     "random_common_cause": "Adds a random common cause; the estimate should not move.",
+    "bootstrap": "Estimates again on resampled trials; the estimate should not move.",
+    "dummy_outcome": "Replaces the outcome with noise; the effect should vanish.",
     "data_subset": "Estimates again on random subsets; the estimate should not move.",
     "permuted_placebo": "Replaces the treatment with a shuffled one; the effect should vanish.",
     "left_out_columns": "Looks for measured columns that go with treatment and outcome although the graph leaves them out.",
@@ -56,7 +58,7 @@ REFUTERS = {
     "placebo_arms": "Compares equal treatments, told apart by a random label only (A/A test); they should not differ.",
     "sensitivity": "How strong an unobserved confounder would have to be to explain the effect away.",
 }
-STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo")
+STOCK_REFUTERS = ("random_common_cause", "permuted_placebo", "data_subset", "bootstrap", "dummy_outcome")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,15 @@ class Study(SpecModel):
     """What is estimated: registered before the first trial runs."""
     limits: tuple[Limit, ...] = ()
     """What the report's choice of a configuration per hardware class must keep (it never chooses one that ran out of memory)."""
-    refuters: tuple[Name, ...] = ("random_common_cause", "data_subset", "permuted_placebo", "left_out_columns", "sensitivity")
+    recipes: tuple[Name, ...] = ()
+    """Recipes to estimate with, beside those that go with the assignment: the plain contrast, least squares and double machine
+    learning, the latter with two families of nuisance learners where the treatment was not assigned."""
+    nuisances: dict[Name, dict[str, Level]] = Field(default_factory=dict)
+    """Settings of nuisance learners by family, where they are to differ from the defaults: `boosting: {n_estimators: 200}`."""
+    refuters: tuple[Name, ...] = (
+        *("random_common_cause", "permuted_placebo", "data_subset", "bootstrap", "dummy_outcome"),
+        *("left_out_columns", "sensitivity"),
+    )
     """Attempts to refute each primary estimate, beside the checks that always run (graph rules, overlap)."""
     refuter_simulations: int = Field(100, ge=20, le=10_000)
     """Simulations of each stock refuter; below 100 they are `inconclusive` at best."""

@@ -298,3 +298,14 @@ def test_percentile_p_value_is_dowhys() -> None:
     for value in (0.0, 0.1, 0.2, 0.3, 1.0):
         estimate = type("Estimate", (), {"value": value})
         assert percentile_p_value(value, simulated) == pytest.approx(perform_bootstrap_test(estimate, list(simulated)))
+
+
+def test_resamples_of_few_units_repeat_by_chance_and_that_is_no_fault() -> None:
+    """Six units: 462 resamples, far from equally likely, of which 100 draws hit 73 to 90 different ones."""
+    generator = np.random.default_rng(0)
+    for units in (4, 6, 10, 30):
+        least = battery.fewest_different(100, battery._resamples(units))
+        for _ in range(200):
+            draws = generator.integers(0, units, (100, units))
+            assert len({np.bincount(draw, minlength=units).tobytes() for draw in draws}) >= least
+    assert battery.fewest_different(100, battery._resamples(6)) > 50  # a seed that repeats itself is still found

@@ -1,126 +1,67 @@
-"""DoWhy's refuters drive our estimator: the same numbers as its own estimator gives, and simulations that differ."""
+"""Recipes, sensitivity and the rules of the verdict, against the libraries that they come from."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from dowhy.causal_estimator import CausalEstimate
 from dowhy.causal_estimators.linear_regression_estimator import LinearRegressionEstimator
-from dowhy.causal_refuters import refute_data_subset, refute_placebo_treatment, refute_random_common_cause
 from dowhy.causal_refuters.linear_sensitivity_analyzer import LinearSensitivityAnalyzer
-from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType
 
-from trialhouse.causal.estimate import Estimate, estimate, second_degree
-from trialhouse.causal.identify import Identification, identify
+from trialhouse.causal.identify import identify
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.model import causal_model, read_graph
-from trialhouse.causal.refute import STOCK_REFUTERS, arrangements, expected_different, numpy_seed, repeated_units, stock_refuter
+from trialhouse.causal.nuisances import FAMILIES, check_families, second_degree
+from trialhouse.causal.recipes import RECIPES, check_recipes, fit_recipe
+from trialhouse.causal.recipes.fit import Fit
+from trialhouse.causal.refute import recipe_agreement, repeated_units
 from trialhouse.causal.sample import Sample, amount, make_sample
 from trialhouse.causal.sensitivity import benchmarks, robustness_value
 from trialhouse.causal.verdict import Check, decide, holm
+from trialhouse.errors import EstimationError
 
 GRAPH = read_graph("digraph { w -> t; w -> y; v -> y; v -> t; t -> y }", "g.dot")
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[Sample, Identification, Estimate]:
+def sample() -> Sample:
     rng = np.random.default_rng(0)
     w, v = rng.normal(size=(2, 80))
     t = (rng.random(80) < 1 / (1 + np.exp(-w - 0.5 * v))).astype(float)
     frame = pd.DataFrame({"w": w, "v": v, "t": t, "y": 0.5 * t + w + 0.3 * v + rng.normal(size=80)})
-    identification = identify(causal_model(frame, GRAPH, "t", "y"), GRAPH, treatment="t", outcome="y")
-    sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=identification.columns)
-    return sample, identification, estimate(sample, identification, "adjusted_linear")
+    return make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=["v", "w"])
 
 
-def dowhys_own(sample: Sample, found: Estimate) -> Any:
-    estimator = LinearRegressionEstimator(found.dowhy_estimate.target_estimand)
+def dowhys_own(sample: Sample) -> CausalEstimate:
+    identification = identify(causal_model(sample.frame, GRAPH, "t", "y"), GRAPH, treatment="t", outcome="y")
+    estimand = identification.estimand
+    estimand.set_identifier_method("backdoor")
+    estimand.set_adjustment_set(list(sample.encoded.columns), "backdoor")  # in this order
+    estimator = LinearRegressionEstimator(estimand)
     estimator.fit(sample.numbers)
     own = estimator.estimate_effect(sample.numbers, treatment_value=1, control_value=0, target_units="ate")
     own.add_estimator(estimator)
     return own
 
 
-@pytest.mark.parametrize("name", STOCK_REFUTERS)
-def test_refuters_say_what_they_say_with_dowhys_own_estimator(name: str, fitted: tuple[Sample, Identification, Estimate]) -> None:
-    sample, _, found = fitted
-    own = dowhys_own(sample, found)
-    assert found.dowhy_estimate.value == pytest.approx(own.value, rel=1e-9)
-    functions = {
-        "random_common_cause": refute_random_common_cause,
-        "data_subset": refute_data_subset,
-        "permuted_placebo": refute_placebo_treatment,
-    }
-    special = {"treatment_names": ["t"], "placebo_type": PlaceboType.PERMUTE} if name == "permuted_placebo" else {}
-    with numpy_seed(3):
-        slow = functions[name](
-            data=sample.numbers, target_estimand=own.target_estimand, estimate=own, num_simulations=100, n_jobs=1, **special
-        )
-    fast = stock_refuter(name, sample, found, 100, 3)
-    assert fast.statistic == pytest.approx(slow.new_effect, rel=1e-7)
-    assert fast.p_value == pytest.approx(slow.refutation_result["p_value"])
+def test_least_squares_is_dowhys_linear_regression(sample: Sample) -> None:
+    found = fit_recipe("adjusted_linear", sample)
+    assert found.inference.estimate == pytest.approx(dowhys_own(sample).value, rel=1e-9)
+    assert found.partialled is not None
+    assert found.partialled.slope == pytest.approx(found.inference.estimate, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", STOCK_REFUTERS)
-def test_simulations_differ_from_each_other_and_repeat_bit_by_bit(name: str, fitted: tuple[Sample, Identification, Estimate]) -> None:
-    sample, _, found = fitted
-    np.random.seed(99)
-    before = np.random.get_state()[1].copy()
-    first, second = (stock_refuter(name, sample, found, 100, 3) for _ in range(2))
-    assert first == second
-    assert first != stock_refuter(name, sample, found, 100, 4)
-    assert len(found.dowhy_estimate.estimator.draws) == 100
-    assert (np.random.get_state()[1] == before).all()
+def test_a_span_multiplies_effect_and_interval(sample: Sample) -> None:
+    one, ten = (fit_recipe("adjusted_linear", sample, span=span).inference for span in (1.0, 10.0))
+    assert (ten.estimate, ten.ci_low, ten.ci_high) == pytest.approx((10 * one.estimate, 10 * one.ci_low, 10 * one.ci_high))
 
 
-def test_repeated_simulations_are_not_counted_as_many(
-    fitted: tuple[Sample, Identification, Estimate], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What DoWhy does when it is given an integer seed: every simulation is the same."""
-    sample, _, found = fitted
-    monkeypatch.setattr(np.random, "randn", lambda rows: np.arange(rows, dtype=float))
-    check = stock_refuter("random_common_cause", sample, found, 100, 3)
-    assert check.verdict == "inconclusive"
-    assert decide([check]).word == "withheld"
-
-
-def test_few_trials_have_few_shuffles_and_that_is_no_fault_of_the_estimate() -> None:
-    """Six pairs: 924 shuffles, of which 100 draws hit about 95 different ones; in some every pair has one arm only."""
-    blocks = np.repeat([f"b{number}" for number in range(6)], 2)
-    arms = np.tile([0.0, 1.0], 6)
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"w": blocks, "t": arms, "y": arms + rng.normal(size=12)})
-    graph = read_graph("digraph { w -> y; t -> y }", "g.dot")
-    identification = identify(causal_model(frame, graph, "t", "y"), graph, treatment="t", outcome="y")
-    sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=("w",))
-    found = estimate(sample, identification, "adjusted_linear")
-    assert arrangements(arms) == pytest.approx(924)
-    assert expected_different(100, 924) == pytest.approx(94.8, abs=0.1)
-    assert {stock_refuter("permuted_placebo", sample, found, 100, seed).verdict for seed in range(12)} == {"passed", "not_applicable"}
-
-
-def test_an_estimator_that_makes_up_effects_fails_the_placebo(
-    fitted: tuple[Sample, Identification, Estimate], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sample, _, found = fitted
-    honest = type(found.dowhy_estimate.estimator).estimate_effect
-
-    def biased(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = honest(self, *args, **kwargs)
-        result.value += 3
-        return result
-
-    monkeypatch.setattr(type(found.dowhy_estimate.estimator), "estimate_effect", biased)
-    check = stock_refuter("permuted_placebo", sample, found, 100, 3)
-    assert decide([check]).word == "failed"
-
-
-def test_sensitivity_is_that_of_dowhy(fitted: tuple[Sample, Identification, Estimate]) -> None:
-    sample, _, found = fitted
-    own = dowhys_own(sample, found)
+def test_sensitivity_is_that_of_dowhy(sample: Sample) -> None:
+    found, own = fit_recipe("adjusted_linear", sample), dowhys_own(sample)
     order = list(sample.encoded.columns)
     for column in ("w", "v"):
         analyzer = LinearSensitivityAnalyzer(
@@ -139,13 +80,12 @@ def test_sensitivity_is_that_of_dowhy(fitted: tuple[Sample, Identification, Esti
         assert ours.bias == pytest.approx(expected, rel=1e-6)
 
 
-def test_double_ml_is_the_median_of_linear_dml(fitted: tuple[Sample, Identification, Estimate]) -> None:
+def test_double_ml_is_the_median_of_linear_dml(sample: Sample) -> None:
     from econml.dml import LinearDML
     from sklearn.linear_model import LassoCV
     from sklearn.model_selection import KFold
 
-    sample, identification, _ = fitted
-    ours = estimate(sample, identification, "double_ml", seed=11)
+    ours = fit_recipe("double_ml", sample, seed=11)
     features = second_degree(sample.matrix)
     assert features.shape[1] == 5  # two columns, their squares and their product
     slopes = []
@@ -163,8 +103,55 @@ def test_repeated_units_pass_where_rows_do_not_go_together() -> None:
     units = np.repeat(np.arange(20), 5)
     frame = pd.DataFrame({"unit": units, "t": rng.permutation(np.repeat([0.0, 1.0], 10))[units], "y": rng.normal(size=100)})
     sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=[])
-    found = Estimate("adjusted_linear", least_squares(sample.arms, sample.values, sample.matrix), (), None)  # type: ignore[arg-type]
+    found = Fit("adjusted_linear", least_squares(sample.arms, sample.values, sample.matrix))
     assert repeated_units(sample, found, None).verdict == "passed"
+
+
+def bent(rows: int, seed: int = 0) -> Sample:
+    """Confounded by |w|, which no line can take out."""
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=rows)
+    t = np.abs(w) + rng.normal(size=rows)
+    frame = pd.DataFrame({"w": w, "t": t, "y": 0.5 * t + np.abs(w) + rng.normal(size=rows)})
+    return make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=["w"], is_binary=False)
+
+
+def test_families_that_can_bend_find_what_a_line_cannot() -> None:
+    sample = bent(500)
+    line = fit_recipe("adjusted_linear", sample)
+    assert line.inference.ci_low > 0.5
+    for recipe in ("double_ml", "double_ml_boosting", "double_ml_forest"):
+        found = fit_recipe(recipe, sample)
+        assert found.inference.ci_low < 0.5 < found.inference.ci_high
+        assert min(found.nuisance_r2) > 0.1  # |w| explains .27 and .40
+        check = next(recipe_agreement(line, [found]))
+        assert (check.verdict, check.consequence) == ("failed", "withheld")
+    settings = {"boosting": {"n_estimators": 1, "learning_rate": 0.01}}
+    stiff = fit_recipe("double_ml_boosting", sample, nuisances=settings)
+    assert next(recipe_agreement(line, [stiff])).verdict == "passed"
+
+
+def test_every_recipe_says_what_it_estimates_and_repeats_bit_by_bit() -> None:
+    sample = bent(60)
+    for name, recipe in RECIPES.items():
+        assert recipe.estimand
+        if not recipe.has_arms:
+            first, second = (fit_recipe(name, sample, seed=3).inference for _ in range(2))
+            assert repr(first) == repr(second)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: check_recipes(("magic",)), "a recipe must be one of"),
+        (lambda: check_families({"magic": {}}), "a nuisance family must be one of"),
+        (lambda: check_families({"boosting": {"depth": 3}}), "a setting of boosting must be one of"),
+    ],
+)
+def test_unknown_recipes_and_settings_are_refused(check: Callable[[], None], message: str) -> None:
+    with pytest.raises(EstimationError, match=message):
+        check()
+    check_families({family: {} for family in FAMILIES})
 
 
 def test_holm() -> None:

@@ -27,7 +27,7 @@ class Fit:
     caveats
         What is known besides, as sentences.
     partialled
-        What its nuisances left of treatment and outcome, for recipes that are a slope of one on the other.
+        What its nuisances left of treatment (in its own units) and outcome, for recipes that are a slope of one on the other.
     nuisance_r2
         Shares of the variance of treatment and outcome that nuisances predict out of fold; NaN where they were not told.
     effects

@@ -1,0 +1,59 @@
+"""Step 4, refute: which attempts are made on which estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from trialhouse.causal import refute
+from trialhouse.causal.battery import STOCK_REFUTERS, stock_refuter
+from trialhouse.causal.recipes import PRIMARY, RECIPES
+from trialhouse.causal.recipes.fit import Fit
+from trialhouse.causal.sample import Sample
+from trialhouse.causal.sensitivity import sensitivity
+from trialhouse.causal.verdict import Check
+
+if TYPE_CHECKING:
+    from trialhouse.causal.question import Comparison, Question
+
+
+def attacks(
+    question: Question, comparison: Comparison, sample: Sample, fit: Fit, fits: Mapping[str, Fit], *, span: float, seed: int
+) -> Iterator[Check]:
+    """The checks of one estimate, beyond the rules of the graph and overlap.
+
+    Parameters
+    ----------
+    fit
+        The estimate.
+    fits
+        All recipes' estimates of the same contrast.
+    span
+        Units of treatment between its two levels.
+    """
+    is_random = question.assignment == "randomised"
+    if not RECIPES[fit.recipe].is_adjusted:
+        return
+    if PRIMARY in fits:
+        yield from refute.recipe_agreement(fit, [fits[name] for name in _peers(fit.recipe, fits)])
+    if fit.recipe != PRIMARY:
+        return
+    yield refute.repeated_units(sample, fit, question.cluster, question.ids)
+    if question.placebo is not None and comparison.is_primary:
+        yield refute.placebo_arms(sample, question.placebo)
+    if "left_out_columns" in question.refuters:
+        candidates = [column for column in question.left_out if column not in sample.covariates]
+        yield refute.left_out_columns(sample, candidates, is_random=is_random)
+    if not comparison.is_refuted:
+        return
+    for name in STOCK_REFUTERS:
+        if name in question.refuters and fit.partialled is not None:
+            yield stock_refuter(name, sample, fit.partialled, span=span, simulations=question.simulations, seed=refute.seed_of(seed, name))
+    if "sensitivity" in question.refuters:
+        yield sensitivity(sample, fit.inference, is_random=is_random)
+
+
+def _peers(recipe: str, fits: Mapping[str, Fit]) -> list[str]:
+    """Recipes that estimate the same as this one: all of them for the primary one, the primary one for the others."""
+    same = [name for name in fits if RECIPES[name].estimand == RECIPES[recipe].estimand and RECIPES[name].is_adjusted]
+    return [name for name in same if name != recipe] if recipe == PRIMARY else [PRIMARY]

@@ -1,0 +1,137 @@
+"""Double machine learning: partially linear, cross-fitted by EconML, the median over repeated splits (Chernozhukov et al. 2018).
+
+Under effects that differ between units a partially linear model estimates their average weighted by the variance of the
+treatment given the covariates, as least squares does. Errors are HC3 with a t reference, or the jackknife over repeated
+units: EconML's own are HC1 and normal, which covers 83-92% in samples of 36.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialhouse.causal.inference import Array, Inference, least_squares, linear_basis, with_interval
+from trialhouse.causal.nuisances import features, learner
+from trialhouse.causal.partial import Partialled
+from trialhouse.causal.recipes.fit import Fit
+from trialhouse.causal.sample import Sample
+
+FOLDS = 5
+MIN_ROWS = 10
+REPEATS = 5
+"""Cross-fitting splits the rows at random; the median over repeats takes that chance out."""
+
+
+def double_ml(sample: Sample, *, name: str, seed: int, family: str, settings: Mapping[str, Any], repeats: int = REPEATS) -> Fit:
+    """The effect after one family of nuisance learners has predicted both treatment and outcome out of fold.
+
+    Folds never split a repeated unit. Where the covariates include the repeated units, these are taken out first, as
+    differences from each unit's mean (Clarke & Polselli 2025): a fold has no rows of a unit that it predicts.
+
+    Parameters
+    ----------
+    family, settings
+        See `trialhouse.causal.nuisances`.
+    """
+    plain = least_squares(sample.arms, sample.values, sample.matrix, sample.clusters)
+    if plain.note is not None:  # what one regression cannot tell, many cannot tell either
+        return Fit(name, Inference(math.nan, note=plain.note))
+    if len(sample.arms) < MIN_ROWS:
+        return Fit(name, Inference(math.nan, note=f"cross-fitting needs at least {MIN_ROWS} trials"))
+    remainders, r2 = zip(*_cross_fit(sample, seed, family, settings, repeats), strict=True)
+    found = [_final_stage(left.treatment, left.outcome, left.clusters) for left in remainders]
+    estimates = np.array([one.estimate for one in found])
+    if np.isnan(estimates).any():
+        return Fit(name, found[int(np.argmax(np.isnan(estimates)))])
+    centre = float(np.median(estimates))
+    errors = np.array([one.standard_error for one in found])
+    error = float(np.median(np.sqrt(errors**2 + (estimates - centre) ** 2)))
+    of_treatment, of_outcome = np.median(r2, axis=0)
+    return Fit(
+        name,
+        with_interval(replace(found[0], estimate=centre, standard_error=error)),
+        partialled=remainders[int(np.argmin(np.abs(estimates - centre)))],
+        nuisance_r2=(float(of_treatment), float(of_outcome)),
+    )
+
+
+def _cross_fit(
+    sample: Sample, seed: int, family: str, settings: Mapping[str, Any], repeats: int
+) -> Iterator[tuple[Partialled, tuple[float, float]]]:
+    from econml.dml import LinearDML
+    from sklearn.model_selection import GroupKFold, KFold
+
+    treatment, outcome, clusters = sample.arms, sample.values, sample.clusters
+    seen = features(family, sample.matrix)
+    if clusters is not None and _stands_for_units(sample.matrix, clusters):
+        treatment, outcome, seen = (_within(column, clusters) for column in (treatment, outcome, seen))
+    seen = seen[:, seen.std(axis=0) > 1e-9]
+    seen = seen / seen.std(axis=0) if seen.shape[1] else np.zeros((len(treatment), 1))
+    scale = float(outcome.std()) or 1.0
+    for repeat in range(repeats):
+        state = (seed + repeat) % 2**32
+        if clusters is None:
+            splits = list(KFold(min(FOLDS, len(outcome)), shuffle=True, random_state=state).split(seen))
+        else:
+            folds = min(FOLDS, len(np.unique(clusters)))
+            splits = list(GroupKFold(folds, shuffle=True, random_state=state).split(seen, groups=clusters))
+        nuisance = learner(family, settings, state % 2**31)
+        recipe = LinearDML(model_y=nuisance, model_t=nuisance, cv=splits, random_state=state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lasso paths that stop early choose a slightly larger penalty
+            recipe.fit(outcome / scale, treatment, X=None, W=seen, cache_values=True, inference=None)
+        left_outcome, left_treatment, _, _ = recipe.residuals_
+        basis = linear_basis(np.empty((len(outcome), 0)))
+        left = Partialled(left_treatment.ravel(), left_outcome.ravel() * scale, basis, clusters)
+        yield left, (_r2(left.treatment, treatment), _r2(left.outcome, outcome))
+
+
+def _r2(left: Array, values: Array) -> float:
+    centred = values - values.mean()
+    variation = float(centred @ centred)
+    return 1 - float(left @ left) / variation if variation > 0 else math.nan
+
+
+def _final_stage(treatment: Array, outcome: Array, clusters: NDArray[np.int64] | None) -> Inference:
+    """LinearDML's last regression (no constant) with the errors that the design asks for; its own are HC1 and normal."""
+    weight = float(treatment @ treatment)
+    if weight <= 1e-12:
+        return Inference(math.nan, note="the nuisance regressions predict the treatment")
+    slope = float(treatment @ outcome) / weight
+    errors = outcome - slope * treatment
+    if clusters is None:
+        leverage = np.minimum(treatment**2 / weight, 1 - 1e-8)
+        error = float(np.sqrt(((treatment * errors / (1 - leverage)) ** 2).sum())) / weight
+        return with_interval(Inference(slope, error, degrees_of_freedom=len(outcome) - 1))
+    count = len(np.unique(clusters))
+    weights = weight - np.bincount(clusters, weights=treatment**2)
+    products = float(treatment @ outcome) - np.bincount(clusters, weights=treatment * outcome)
+    informative = int((np.bincount(clusters, weights=treatment**2) > 1e-9 * weight).sum())
+    if informative < 2 or (weights <= 1e-9 * weight).any():
+        return Inference(slope, clusters=count, note="too few repeated units carry the contrast")
+    error = math.sqrt((count - 1) / count * float(((products / weights - slope) ** 2).sum()))
+    return with_interval(Inference(slope, error, degrees_of_freedom=informative - 1, clusters=count))
+
+
+def _stands_for_units(covariates: Array, clusters: NDArray[np.int64]) -> bool:
+    """Whether the covariates include a dummy per repeated unit, under whatever name."""
+    units = len(np.unique(clusters))
+    if covariates.shape[1] < units - 1:
+        return False
+    dummies = (clusters[:, None] == np.unique(clusters)).astype(float)
+    design = np.column_stack([np.ones(len(clusters)), covariates])
+    left = dummies - design @ np.linalg.lstsq(design, dummies, rcond=None)[0]
+    return bool(np.abs(left).max() < 1e-8)
+
+
+def _within(columns: Array, clusters: NDArray[np.int64]) -> Array:
+    counts = np.bincount(clusters)
+    if columns.ndim == 1:
+        return columns - (np.bincount(clusters, weights=columns) / counts)[clusters]
+    return np.column_stack([_within(column, clusters) for column in columns.T]) if columns.shape[1] else columns
