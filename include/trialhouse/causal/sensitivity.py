@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trialhouse.causal.confounding_strength import e_values_of_means, e_values_of_shares, robustness_value, robustness_values
 from trialhouse.causal.inference import DETERMINED, Inference, partial_r2
 from trialhouse.causal.sample import Sample, label
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict
@@ -30,20 +31,6 @@ class Benchmark:
     treatment_r2: float
     outcome_r2: float
     bias: float
-
-
-def robustness_value(partial: float) -> float:
-    """The share of the rest of both treatment and outcome that a hidden common cause must explain to bring the effect to 0.
-
-    Parameters
-    ----------
-    partial
-        Partial R2 of the treatment with the outcome, in [0, 1].
-    """
-    if partial >= 1:
-        return 1.0
-    f2 = partial / (1 - partial)
-    return 0.5 * (math.sqrt(f2**2 + 4 * f2) - f2)
 
 
 def bias(treatment_r2: float, outcome_r2: float, error: float, degrees_of_freedom: int) -> float:
@@ -90,7 +77,7 @@ def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Che
     value = robustness_value(inference.partial_r2)
     opening = (
         f"A hidden common cause would have to explain {value:.0%} of what is left of both {sample.treatment} and {sample.outcome}"
-        " to bring the effect to 0"
+        f" to bring the effect to 0{_at_level(inference)}{_e_value(sample, inference)}"
     )
     strongest = next(iter(benchmarks(sample, inference)), None)
     if strongest is not None:
@@ -104,6 +91,29 @@ def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Che
     elif strongest is not None and strongest.bias >= abs(inference.estimate):
         word = "inconclusive"
     return Check("sensitivity", word, opening + closing, value, consequence="none")
+
+
+def _at_level(inference: Inference) -> str:
+    """What it takes to bring 0 into the interval."""
+    if inference.p_value >= ALPHA or inference.partial_r2 >= 1:
+        return ""
+    scale = abs(inference.estimate) * math.sqrt((1 - inference.partial_r2) / inference.partial_r2)
+    _, at_level = robustness_values(inference.estimate, inference.standard_error, inference.degrees_of_freedom, scale)
+    return "" if math.isnan(at_level) else f", {at_level:.0%} to bring 0 into the interval"
+
+
+def _e_value(sample: Sample, inference: Inference) -> str:
+    """The same as a risk ratio, for two arms."""
+    if not sample.is_binary or inference.p_value >= ALPHA:
+        return ""
+    effect = inference.estimate, inference.ci_low, inference.ci_high
+    if set(np.unique(sample.values)) <= {0.0, 1.0}:
+        found = e_values_of_shares(float(sample.values[sample.arms == 0].mean()), *effect)
+    else:
+        found = e_values_of_means(*effect, float(sample.values.std(ddof=1)))
+    if not math.isfinite(found.estimate):
+        return ""
+    return f" (E-value {found.estimate:.2g}, {found.limit:.2g} for the interval)"
 
 
 def _outcome_strength(of_treatment: float, of_outcome: float) -> float:
