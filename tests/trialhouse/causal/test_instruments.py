@@ -94,10 +94,10 @@ def test_anderson_rubin_covers_where_the_instrument_is_weak(rows: int, units: in
 
 
 def test_intervals_of_few_units_cover_where_those_of_linearmodels_do_not() -> None:
-    """6 units of 6 rows; 100 draws, linearmodels with its small-sample corrections."""
+    """6 units of 6 rows; 80 draws, linearmodels with its small-sample corrections."""
     from scipy.stats import t as student
 
-    rng, draws = np.random.default_rng(2), 100
+    rng, draws = np.random.default_rng(2), 80
     ours = theirs = 0
     for _ in range(draws):
         frame = draw(rng, 36, 0.85, units=6)
@@ -197,7 +197,7 @@ def test_the_graph_says_what_an_instrument_needs() -> None:
 
 @pytest.mark.parametrize(("rows", "strength"), [(36, 0.8), (100, 0.7)])
 def test_adjustment_that_suffices_does_not_differ_from_the_instrument(rows: int, strength: float) -> None:
-    rng, draws = np.random.default_rng(9), 200
+    rng, draws = np.random.default_rng(9), 120
     rejected = applied = 0
     for _ in range(draws):
         check = durbin_wu_hausman(sample_of(draw(rng, rows, strength, hidden=0)), ["z0"])
