@@ -196,7 +196,7 @@ def _partial_out(treatment: Array, outcome: Array, covariates: Array) -> tuple[A
 
 def _slope(treatment: Array, outcome: Array, left: Array, residual: Array) -> float:
     weight = float(left @ left)
-    if weight <= DETERMINED * _variation(treatment) or weight == 0:
+    if weight <= DETERMINED * _variation(treatment) or np.ptp(treatment) == 0:
         return math.nan
     slope = float(left @ residual) / weight
     # Rounding errors must not look like differences between simulations.

@@ -65,6 +65,8 @@ def test_collinear_covariates_do_no_harm_and_a_determined_treatment_is_seen() ->
     determined = least_squares(treatment, outcome, np.column_stack([covariates, 1 - treatment]))
     assert np.isnan(determined.estimate)
     assert determined.note == "the covariates determine the treatment"
+    # A constant leaves rounding errors only.
+    assert np.isnan(least_squares(np.full(60, -125000.1), outcome, covariates).estimate)
 
 
 def test_clustered_intervals_cover_where_independent_ones_do_not() -> None:
