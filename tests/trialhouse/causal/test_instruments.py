@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS
 
-from trialhouse.causal.inference import least_squares
+from trialhouse.causal.inference import least_squares, partial_r2
 from trialhouse.causal.instruments import (
     ConfidenceSet,
     anderson_rubin,
@@ -19,6 +19,7 @@ from trialhouse.causal.instruments import (
     first_stage,
     instrument_columns,
     instrumented,
+    power_against_hidden_cause,
 )
 from trialhouse.causal.model import read_graph
 from trialhouse.causal.sample import Sample, make_sample
@@ -94,10 +95,10 @@ def test_anderson_rubin_covers_where_the_instrument_is_weak(rows: int, units: in
 
 
 def test_intervals_of_few_units_cover_where_those_of_linearmodels_do_not() -> None:
-    """6 units of 6 rows; 80 draws, linearmodels with its small-sample corrections."""
+    """6 units of 6 rows; 60 draws, linearmodels with its small-sample corrections."""
     from scipy.stats import t as student
 
-    rng, draws = np.random.default_rng(2), 80
+    rng, draws = np.random.default_rng(2), 60
     ours = theirs = 0
     for _ in range(draws):
         frame = draw(rng, 36, 0.85, units=6)
@@ -216,6 +217,33 @@ def test_a_hidden_common_cause_shows_between_adjustment_and_instrument() -> None
     assert checks[0].has_power
     assert "adjusted" in checks[0].reason
     assert "common cause" in checks[0].reason
+
+
+def test_power_against_a_hidden_cause_is_that_of_simulations() -> None:
+    """A middling and a strong instrument; 120 draws of 500 rows each."""
+    rng, draws, r2 = np.random.default_rng(12), 120, 0.2
+    for share in (0.3, 0.6):
+        cause = r2 * (1 - share)
+        rejected, told = 0, []
+        for _ in range(draws):
+            z, u, noise, rest = rng.normal(size=(4, 500))
+            t = math.sqrt(share) * z + math.sqrt(cause) * u + math.sqrt(1 - share - cause) * noise
+            y = TRUTH * t + math.sqrt(r2 / ((1 - cause) * (1 - r2))) * u + rest
+            frame = pd.DataFrame({"z": z, "t": t, "y": y})
+            sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=(), is_binary=False)
+            column = instrument_columns(sample, ["z"])
+            rejected += (durbin_wu_hausman(sample, ["z"]).p_value or 0) < 0.05
+            told.append(power_against_hidden_cause(effective_f(sample, column), partial_r2(column, sample.arms, sample.matrix), 497))
+        power = float(np.mean(told))
+        assert abs(rejected / draws - power) < 2.6 * math.sqrt(power * (1 - power) / draws)
+
+
+def test_an_instrument_that_would_miss_much_does_not_count_as_power() -> None:
+    """An F of 50 is plenty for an interval, and sees a hidden cause of a fifth in one of three studies."""
+    check = durbin_wu_hausman(sample_of(draw(np.random.default_rng(13), 500, 0.3, hidden=0)), ["z0"])
+    assert check.p_value is not None
+    assert not check.has_power
+    assert "would show in" in check.reason
 
 
 def test_an_instrument_too_weak_to_contradict_is_not_asked() -> None:
