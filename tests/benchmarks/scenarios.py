@@ -7,7 +7,7 @@ graph, the overlap and the recipe's assumptions; the others break one of them, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,6 @@ class Scenario:
     sizes: tuple[Any, ...]
     is_sound: bool
     what: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def randomised(rng: np.random.Generator, n: int) -> Draw:
@@ -223,3 +222,56 @@ def _graph(assignment: str, *edges: str, roles: Mapping[str, list[str]] | None =
     import yaml
 
     return yaml.safe_dump({"assignment": assignment, "edges": list(edges), **({"roles": dict(roles)} if roles else {})})
+
+
+def _bind(make: Callable[..., Draw], **constants: Any) -> Callable[[np.random.Generator, Any], Draw]:
+    return lambda rng, n: make(rng, n, **constants)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("randomised", randomised, (12, 36, 100), True, "assigned at random, noise differs between arms and units"),
+        Scenario("clustered", clustered, ((6, 6), (12, 3), (20, 5)), True, "configurations assigned at random, seeds within them"),
+        Scenario(
+            "clustered_untold",
+            _bind(clustered, is_told=False),
+            ((6, 6), (12, 3), (20, 5)),
+            False,
+            "the same, and nobody says which rows go together",
+        ),
+        Scenario("linear_confounding", linear_confounding, (36, 100, 500), True, "two measured confounders, straight lines"),
+        *(
+            Scenario(
+                f"confounding_{shape}",
+                _bind(nonlinear_confounding, shape=shape),
+                (36, 100, 500),
+                False,
+                f"two measured confounders, bent ({shape.replace('_', ' ')}): the linear recipe's assumption fails",
+            )
+            for shape in SHAPES
+        ),
+        Scenario("sound_instrument", _bind(with_instrument, fault=None), (500,), True, "assigned and taken treatment differ by chance"),
+        *(
+            Scenario(fault, _bind(with_instrument, fault=fault), (500,), False, f"the same with {fault.replace('_', ' ')}")
+            for fault in ("omitted_confounder", "reverse_causation")
+        ),
+        *(
+            Scenario(f"{kind}_as_control", _bind(bad_control, kind=kind), (36, 100, 500), False, f"somebody adjusts for a {kind}")
+            for kind in ("mediator", "collider")
+        ),
+        *(
+            Scenario(f"{kind}_overlap", _bind(poor_overlap, kind=kind), (500,), False, what)
+            for kind, what in (
+                ("thin", "a third of the units has propensities beyond .02-.98"),
+                ("deterministic", "the treatment is a function of a covariate"),
+            )
+        ),
+        Scenario("null_effect", null_effect, (36, 500), True, "two measured confounders, no effect"),
+        Scenario("weak_instrument", weak_instrument, (200,), True, "a hidden confounder, and an instrument with F about 3"),
+        *(
+            Scenario(f"heterogeneous_{shape}", _bind(heterogeneous, shape=shape), (500, 5_000), True, f"the effect depends on x ({shape})")
+            for shape in ("linear", "tree")
+        ),
+    )
+}

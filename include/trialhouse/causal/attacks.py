@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from trialhouse.causal import refute
 from trialhouse.causal.battery import STOCK_REFUTERS, stock_refuter
+from trialhouse.causal.identify import Identification
+from trialhouse.causal.implications import implied_independences
+from trialhouse.causal.instruments import durbin_wu_hausman, first_stage
+from trialhouse.causal.negative_controls import negative_control_outcome, negative_control_treatment, place_controls
 from trialhouse.causal.recipes import PRIMARY, RECIPES
 from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.sample import Sample
@@ -18,7 +22,15 @@ if TYPE_CHECKING:
 
 
 def attacks(
-    question: Question, comparison: Comparison, sample: Sample, fit: Fit, fits: Mapping[str, Fit], *, span: float, seed: int
+    question: Question,
+    comparison: Comparison,
+    identification: Identification,
+    sample: Sample,
+    fit: Fit,
+    fits: Mapping[str, Fit],
+    *,
+    span: float,
+    seed: int,
 ) -> Iterator[Check]:
     """The checks of one estimate, beyond the rules of the graph and overlap.
 
@@ -34,7 +46,9 @@ def attacks(
     is_random = question.assignment == "randomised"
     if not RECIPES[fit.recipe].is_adjusted:
         return
-    if PRIMARY in fits:
+    if fit.instrumented is not None:
+        yield first_stage(fit.instrumented, sample.instruments, sample.treatment)
+    elif PRIMARY in fits:
         yield from refute.recipe_agreement(fit, [fits[name] for name in _peers(fit.recipe, fits)])
     if fit.recipe != PRIMARY:
         return
@@ -44,6 +58,7 @@ def attacks(
     if "left_out_columns" in question.refuters:
         candidates = [column for column in question.left_out if column not in sample.covariates]
         yield refute.left_out_columns(sample, candidates, is_random=is_random)
+    yield from _roles(question, identification, sample, is_random=is_random)
     if not comparison.is_refuted:
         return
     for name in STOCK_REFUTERS:
@@ -51,6 +66,32 @@ def attacks(
             yield stock_refuter(name, sample, fit.partialled, span=span, simulations=question.simulations, seed=refute.seed_of(seed, name))
     if "sensitivity" in question.refuters:
         yield sensitivity(sample, fit.inference, is_random=is_random)
+
+
+def _roles(question: Question, identification: Identification, sample: Sample, *, is_random: bool) -> Iterator[Check]:
+    """What the graph itself, and the roles of its nodes, say that the data would show if the effect were confounded."""
+    instruments = identification.instruments
+    # With other covariates than the instrument needs, the two estimates could differ for the instrument's fault.
+    is_comparable = identification.instrument_adjustment is not None and set(identification.instrument_adjustment) == set(
+        identification.columns
+    )
+    if instruments and is_comparable:
+        yield durbin_wu_hausman(sample, instruments, question.categorical)
+    named = [node for node in question.graph.roles.get("negative_control", ()) if node in sample.frame]
+    controls = place_controls(question.graph, sample.treatment, sample.outcome, sample.covariates, named)
+    if controls.outcomes:
+        yield negative_control_outcome(sample, controls.outcomes, question.categorical)
+    if controls.treatments:
+        yield negative_control_treatment(sample, controls.treatments, question.categorical)
+    yield implied_independences(
+        sample,
+        question.graph,
+        needed=identification.adjustment,
+        precision=identification.precision,
+        categorical=question.categorical,
+        is_random=is_random,
+        elsewhere=(*(instruments if is_comparable else ()), *controls.treatments),
+    )
 
 
 def _peers(recipe: str, fits: Mapping[str, Fit]) -> list[str]:

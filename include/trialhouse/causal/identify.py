@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
 
+from trialhouse.causal.instruments import covariates_for_instruments
 from trialhouse.causal.model import Assignment, CausalGraph
 
 
@@ -31,6 +32,10 @@ class Identification:
         Nodes without a column.
     notes
         What a reader should know about the graph, as sentences.
+    instruments
+        Observed nodes that the graph names as instruments.
+    instrument_adjustment
+        What they need to be adjusted for; None where the graph does not let them be instruments.
     """
 
     estimand: Any
@@ -40,6 +45,8 @@ class Identification:
     violations: tuple[str, ...]
     unobserved: tuple[str, ...]
     notes: tuple[str, ...]
+    instruments: tuple[str, ...] = ()
+    instrument_adjustment: tuple[str, ...] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,7 +105,11 @@ def identify(
         undrawn = [column for column in needed if column not in graph.digraph]
         if undrawn:
             notes.append(f"the graph does not draw {', '.join(undrawn)}, so it cannot say whether adjusting for it is safe")
-    return Identification(estimand, is_identified, needed, extra, violations, unobserved, tuple(notes))
+    instruments = tuple(node for node in graph.roles.get("instrument", ()) if node in observed and node != treatment)
+    enough = covariates_for_instruments(graph, treatment, outcome, instruments, observed, (*needed, *extra)) if instruments else None
+    if instruments and enough is None:
+        notes.append(f"{', '.join(instruments)} cannot be an instrument in this graph: it reaches {outcome} by another way too")
+    return Identification(estimand, is_identified, needed, extra, violations, unobserved, tuple(notes), instruments, enough)
 
 
 def rules_broken(graph: CausalGraph, treatment: str, outcome: str, adjustment: Collection[str]) -> tuple[str, ...]:
@@ -124,6 +135,17 @@ def opens_no_path(graph: CausalGraph, treatment: str, outcome: str, adjustment: 
     return bool(nx.is_d_separator(without, {treatment}, {outcome}, given))
 
 
+def by_instrument(identification: Identification) -> Identification:
+    """The same question, answered by the instruments: what they need to be adjusted for, in place of what closes back doors."""
+    return replace(
+        identification,
+        is_identified=True,
+        adjustment=identification.instrument_adjustment or (),
+        precision=(),
+        violations=(),
+    )
+
+
 def in_words(
     identification: Identification,
     *,
@@ -136,6 +158,7 @@ def in_words(
     within: str | None = None,
     averaged_over: Sequence[str] = (),
     meaning: str | None = None,
+    is_instrumental: bool = False,
 ) -> str:
     """The estimand in symbols and words.
 
@@ -147,8 +170,19 @@ def in_words(
         Factors that have no level of their own in one arm.
     meaning
         What a level of a derived treatment stands for.
+    is_instrumental
+        Whether the answer is the instruments'.
     """
     needed = ", ".join(identification.adjustment)
+    if is_instrumental:
+        named = ", ".join(identification.instruments)
+        given = f" given {needed}" if needed else ""
+        return (
+            f"E[{outcome} | do({treatment} = {level})] - E[{outcome} | do({treatment} = {control})]"
+            f" = ({level} - {control}) Cov({outcome}, {named}) / Cov({treatment}, {named}){given}."
+            f" {named} reaches {outcome} only through {treatment}{given}, if the graph is right. Taken as linear in {treatment};"
+            f" where effects differ between trials, their average over those that {named} moves, weighted by how far."
+        )
     also = f", {within}" if within else ""
     given = f", {needed}{also}" if needed else also
     effect = f"E[{outcome} | do({treatment} = {level}){also}] - E[{outcome} | do({treatment} = {control}){also}]"

@@ -16,7 +16,7 @@ from trialhouse.errors import EstimationError
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "lasso": {"alphas": 20, "max_iter": 2_000},
-    "boosting": {"n_estimators": 100, "learning_rate": 0.1, "num_leaves": 8, "min_child_samples": 10},
+    "boosting": {"n_estimators": 50, "learning_rate": 0.2, "num_leaves": 8, "min_child_samples": 10},
     "forest": {"n_estimators": 100, "min_samples_leaf": 5},
 }
 """Family -> settings of its learner: scikit-learn's LassoCV on second-degree terms, LightGBM, scikit-learn's random forest."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trialhouse.causal.identify import Identification, identify, in_words, rules_broken
+from trialhouse.causal.identify import Identification, by_instrument, identify, in_words, rules_broken
 from trialhouse.causal.inference import Inference
 from trialhouse.causal.model import Assignment, CausalGraph, causal_model
-from trialhouse.causal.recipes import PRIMARY, RECIPES, Nuisances, fit_recipe
+from trialhouse.causal.recipes import INSTRUMENTAL, PRIMARY, RECIPES, Nuisances, fit_recipe
 from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.results import Contrast, Results, add_rows
 from trialhouse.causal.sample import Sample, Survival, amount, arms_of, finishing, label, make_sample, surviving
@@ -178,45 +178,52 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
     is_random = question.assignment == "randomised"
     seed = refute.seed_of(question.seed, contrast)
     recipes = comparison.recipes or tuple(dict.fromkeys((*RECIPES_OF[question.assignment], *question.recipes)))
+    plain, instrumental = _unadjusted(question, identification), by_instrument(identification)
+    if identification.instrument_adjustment is not None and not comparison.recipes:
+        recipes = (*recipes, INSTRUMENTAL)
+    # Where no observed columns close every back door, the instrument's estimate is the answer, if there is one.
+    has_answer = identification.is_identified or question.adjustment != "auto" or INSTRUMENTAL not in recipes
+    primary = PRIMARY if has_answer else INSTRUMENTAL
     fits: dict[str, Fit] = {}
     samples: dict[str, Sample] = {}
     for recipe in recipes:
-        is_naive = not RECIPES[recipe].is_adjusted
-        rows = finished if is_naive and survival.stratum is not None else kept
+        adjusting = plain if not RECIPES[recipe].is_adjusted else instrumental if recipe == INSTRUMENTAL else identification
+        rows = finished if adjusting is plain and survival.stratum is not None else kept
         samples[recipe] = make_sample(
             rows,
             treatment=question.treatment,
             outcome=question.outcome,
             arms=arms,
-            covariates=() if is_naive else identification.columns,
+            covariates=adjusting.columns,
             categorical=question.categorical,
             cluster=question.cluster,
             is_binary=not question.is_quantity,
+            instruments=identification.instruments,
         )
         if len(rows) > 0 and np.ptp(samples[recipe].arms) > 0:
             fits[recipe] = fit_recipe(recipe, samples[recipe], span=span, seed=seed, nuisances=question.nuisances)
-    plain = _unadjusted(question, identification)
     for recipe in recipes:
         sample, fit = samples[recipe], fits.get(recipe)
-        adjusting = identification if RECIPES[recipe].is_adjusted else plain
-        checks = [*_missing(survival, question.outcome, fit), refute.graph_rules(adjusting)]
+        adjusting = plain if not RECIPES[recipe].is_adjusted else instrumental if recipe == INSTRUMENTAL else identification
+        checks = [*_missing(survival, question.outcome, fit), refute.graph_rules(adjusting, by_instrument=adjusting is instrumental)]
         if survival.stratum is not None and (adjusting is plain or question.is_quantity):
             checks.append(_survivors(survival))
         if fit is not None:
-            checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
-            checks += attacks(question, comparison, sample, fit, fits, span=span, seed=seed)
-        is_attacked = comparison.is_refuted and recipe == PRIMARY
+            if adjusting is not instrumental:
+                checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
+            checks += attacks(question, comparison, identification, sample, fit, fits, span=span, seed=seed)
+        is_attacked = comparison.is_refuted and recipe == primary
         told = _caveats(question, adjusting, survival, sample, fit, is_naive=adjusting is plain, is_attacked=is_attacked)
         verdict = decide(checks, told, is_random=is_random)
         add_rows(
             results,
             contrast,
             method=recipe,
-            is_primary=comparison.is_primary and recipe == PRIMARY,
+            is_primary=comparison.is_primary and recipe == primary,
             inference=fit.inference if fit else Inference(math.nan),
             verdict=verdict,
             adjustment=list(adjusting.columns),
-            expression=_expression(question, comparison, adjusting),
+            expression=_expression(question, comparison, adjusting, is_instrumental=adjusting is instrumental),
             trials=len(sample.arms),
             stratum=survival.stratum if adjusting is not plain else None,
             data_id=sample.data_id(question.ids),
@@ -254,7 +261,7 @@ def _contrast(question: Question, comparison: Comparison) -> Contrast:
     )
 
 
-def _expression(question: Question, comparison: Comparison, identification: Identification) -> str:
+def _expression(question: Question, comparison: Comparison, identification: Identification, *, is_instrumental: bool) -> str:
     level = label(comparison.level)
     if comparison.only is not None:
         level += f", {comparison.only[0]} = {label(comparison.only[1])}"
@@ -269,6 +276,7 @@ def _expression(question: Question, comparison: Comparison, identification: Iden
         within=f"{question.subgroup_column} = {question.subgroup}" if question.subgroup_column else None,
         averaged_over=question.averaged_over if comparison.only is None else (),
         meaning=question.meaning,
+        is_instrumental=is_instrumental,
     )
 
 

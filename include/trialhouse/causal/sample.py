@@ -43,6 +43,10 @@ class Sample:
         n x k: the covariates as numbers, categories as dummies; columns are named `column` or `column=level`.
     clusters
         Length n: codes of the repeated units, if there are any.
+    instruments
+        Columns that move the treatment and reach the outcome by no other way, where the graph names any.
+    categorical
+        Columns that are categories though they may be numbers.
     """
 
     frame: pd.DataFrame
@@ -54,6 +58,8 @@ class Sample:
     covariates: tuple[str, ...]
     encoded: pd.DataFrame
     clusters: NDArray[np.int64] | None
+    instruments: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
 
     @property
     def matrix(self) -> Array:
@@ -178,6 +184,7 @@ def make_sample(
     categorical: Collection[str] = (),
     cluster: str | None = None,
     is_binary: bool = True,
+    instruments: Sequence[str] = (),
 ) -> Sample:
     """The rows of a contrast as numbers.
 
@@ -193,6 +200,8 @@ def make_sample(
         Those of the covariates that are categories even if they are numbers. Texts always are.
     cluster
         Column of the repeated units.
+    instruments
+        Columns of instruments.
     """
     index = frame.index
     encoded = encode(frame, [name for name in covariates if frame[name].nunique() > 1], categorical)
@@ -207,6 +216,8 @@ def make_sample(
         covariates=tuple(name for name in covariates if frame[name].nunique() > 1),
         encoded=encoded.reset_index(drop=True),
         clusters=clusters,
+        instruments=tuple(instruments),
+        categorical=tuple(categorical),
     )
 
 

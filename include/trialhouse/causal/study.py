@@ -294,7 +294,7 @@ def _meaning(rows: pd.DataFrame, estimand: Estimand, factor: Factor, indicator: 
 
 
 def _caveats(study: Study, graph: CausalGraph, factor: Factor) -> list[str]:
-    told = [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]
+    told: list[str] = []
     if study.design.kind == "one_factor_at_a_time":
         others = [f"{item.name} = {label(item.reference)}" for item in study.factors if item.reference is not None and item != factor]
         if others:

@@ -148,7 +148,7 @@ def _levels(column: pd.Series[Any], treatment: str, contrast: tuple[Any, Any] | 
 
 
 def _caveats(graph: CausalGraph, frame: pd.DataFrame) -> list[str]:
-    caveats = [f"role {role} ({', '.join(nodes)}) is not used yet" for role, nodes in graph.roles.items()]
+    caveats: list[str] = []
     unobserved = sorted(set(graph.digraph) - set(frame.columns))
     if unobserved:
         caveats.append(f"the graph's nodes without a column are taken as unobserved: {', '.join(unobserved)}")

@@ -135,7 +135,7 @@ def test_every_recipe_says_what_it_estimates_and_repeats_bit_by_bit() -> None:
     sample = bent(60)
     for name, recipe in RECIPES.items():
         assert recipe.estimand
-        if not recipe.has_arms:
+        if recipe.needs is None:
             first, second = (fit_recipe(name, sample, seed=3).inference for _ in range(2))
             assert repr(first) == repr(second)
 

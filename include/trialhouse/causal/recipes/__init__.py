@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from trialhouse.causal.recipes.fit import Fit, honest
 from trialhouse.causal.sample import Sample
@@ -21,6 +21,7 @@ WEIGHTED = "the average effect, weighted by the variance of the treatment given 
 AVERAGE = "the average effect (ATE)"
 
 PRIMARY = "adjusted_linear"
+INSTRUMENTAL = "instrumental_variables"
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class Recipe:
         Sample, seed and nuisances to a `Fit` of one unit of treatment.
     is_adjusted
         Whether it uses covariates.
-    has_arms
-        Whether it needs a treatment with two arms.
+    needs
+        What a sample must have: a treatment with two arms, or instruments.
     """
 
     name: str
     estimand: str
     fit: Callable[[Sample, int, Nuisances], Fit]
     is_adjusted: bool = True
-    has_arms: bool = False
+    needs: Literal["arms", "instruments"] | None = None
 
 
 def fit_recipe(name: str, sample: Sample, *, span: float = 1.0, seed: int = 0, nuisances: Nuisances | None = None) -> Fit:
@@ -93,11 +94,21 @@ def _adjusted_linear(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
     return adjusted_linear(sample)
 
 
+def _instrumental(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
+    from trialhouse.causal.instruments import instrumented
+
+    found = instrumented(sample, sample.instruments, sample.categorical)
+    return Fit(INSTRUMENTAL, found.inference, found.caveats, instrumented=found)
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("naive", "the difference between those treated and those not, whatever its cause", _naive, is_adjusted=False),
         Recipe(PRIMARY, WEIGHTED, _adjusted_linear),
+        Recipe(
+            INSTRUMENTAL, "the average effect on trials that the instrument moves, weighted by how far", _instrumental, needs="instruments"
+        ),
         _double_ml("double_ml", "lasso"),
         _double_ml("double_ml_boosting", "boosting"),
         _double_ml("double_ml_forest", "forest"),

@@ -13,6 +13,8 @@ from trialhouse.causal.sample import Sample
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trialhouse.causal.instruments import Instrumented
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -30,6 +32,8 @@ class Fit:
         What its nuisances left of treatment (in its own units) and outcome, for recipes that are a slope of one on the other.
     nuisance_r2
         Shares of the variance of treatment and outcome that nuisances predict out of fold; NaN where they were not told.
+    instrumented
+        What instruments say, for the recipe that uses them.
     effects
         Effects by level of what modifies them, one row each, for recipes that estimate such.
     """
@@ -40,6 +44,7 @@ class Fit:
     partialled: Partialled | None = None
     nuisance_r2: tuple[float, float] = (math.nan, math.nan)
     effects: pd.DataFrame | None = None
+    instrumented: Instrumented | None = None
 
     def scaled(self, span: float) -> Fit:
         """The effect of `span` units of the treatment."""
