@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-from trialhouse.causal.association import residuals
+from trialhouse.causal.association import association, residuals
 from trialhouse.causal.inference import DETERMINED, Array, Inference, coefficient, least_squares, partial_r2, with_interval
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.sample import Sample, amount, encode
@@ -92,7 +92,8 @@ class Instrumented:
     Parameters
     ----------
     inference
-        Two-stage least squares. Its interval is the Anderson-Rubin set's hull where the first stage is weak.
+        Two-stage least squares. Where the first stage is weak its interval is the hull of the Anderson-Rubin set, which may
+        be infinite, its p-value that of the same test, and it has no standard error.
     anderson_rubin
         95% set that holds however weak the instruments are.
     effective_f
@@ -175,7 +176,8 @@ def instrumented(sample: Sample, instruments: Sequence[str], categorical: Collec
         return Instrumented(inference, honest, strength, ())
     words = honest.in_words(sample.outcome)
     told = f"weak instrument (effective F = {strength:.3g}): only the Anderson-Rubin set is to be trusted, per unit of treatment {words}"
-    weak = replace(inference, standard_error=math.nan, ci_low=honest.low, ci_high=honest.high, p_value=math.nan)
+    p_value = association(columns, sample.values, sample.matrix, sample.clusters)
+    weak = replace(inference, standard_error=math.nan, ci_low=honest.low, ci_high=honest.high, p_value=p_value)
     return Instrumented(weak, honest, strength, (told,))
 
 
@@ -226,6 +228,31 @@ def first_stage(found: Instrumented, instruments: Sequence[str], treatment: str)
         return Check(name, "passed", f"{said} (at least {WEAK_F:g} is needed).", found.effective_f, consequence="none")
     reason = f"{said}, less than {WEAK_F:g}: only the Anderson-Rubin set is to be trusted."
     return Check(name, "inconclusive", reason, found.effective_f, consequence="none")
+
+
+def agreement_of_instruments(found: Instrumented, instruments: Sequence[str]) -> Check:
+    """Whether one effect is compatible with all instruments: an empty Anderson-Rubin set says that one of them is none."""
+    name, named = "agreement_of_instruments", ", ".join(instruments)
+    if len(instruments) < 2 or math.isnan(found.effective_f):
+        return Check(name, "not_applicable", "It takes two instruments to contradict each other.", consequence="withheld")
+    if not found.anderson_rubin.pieces:
+        reason = f"No effect is compatible with all of {named}: one of them reaches the outcome otherwise, or the effect has another shape."
+        return Check(name, "failed", reason, consequence="withheld")
+    return Check(name, "passed", f"There are effects that are compatible with all of {named}.", consequence="withheld")
+
+
+def in_words(treatment: str, outcome: str, instruments: Sequence[str], given: Sequence[str] = ()) -> str:
+    """The estimand of two-stage least squares."""
+    named = ", ".join(instruments)
+    also = f" | {', '.join(given)}" if given else ""
+    told = f", given {', '.join(given)}" if given else ""
+    ratio = f"Cov({outcome}, {named}{also}) / Cov({treatment}, {named}{also})"
+    if len(instruments) > 1:
+        ratio = f"Cov({outcome}, fitted{also}) / Cov({treatment}, fitted{also}), where fitted is what {named} predict of {treatment}"
+    return (
+        f"{ratio}: the effect of one unit of {treatment}, if {named} reaches {outcome} through {treatment} only{told}. Where effects differ"
+        f" between trials, a weighted average over those that {named} moves, if it moves none the other way (LATE)."
+    )
 
 
 def durbin_wu_hausman(sample: Sample, instruments: Sequence[str], categorical: Collection[str] = ()) -> Check:

@@ -46,9 +46,21 @@ class DirectEffect:
 
 
 def joint_adjustment(
-    graph: CausalGraph, treatment: str, outcome: str, mediators: Sequence[str], observed: Collection[str]
+    graph: CausalGraph,
+    treatment: str,
+    outcome: str,
+    mediators: Sequence[str],
+    observed: Collection[str],
+    precision: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What to adjust for so that treatment and mediators can be set together.
+
+    Parameters
+    ----------
+    observed
+        Columns that may be adjusted for.
+    precision
+        Adjusted for besides, if that opens no path.
 
     Notes
     -----
@@ -85,6 +97,9 @@ def joint_adjustment(
             f"one that stays open ({named})",
             "measure it, or ask for the total effect",
         )
+    extra = {name for name in precision if name in allowed or (name in observed and name not in digraph)}
+    if nx.is_d_separator(without, held, {outcome}, found | (extra & allowed)):
+        found = found | extra
     return tuple(sorted(found))
 
 
@@ -101,7 +116,7 @@ def direct_effect(
     Parameters
     ----------
     sample
-        Of the total effect: its covariates are those of the total effect.
+        Of the total effect: its covariates are those of the total effect, and are kept where that is safe.
     mediators
         Nodes of the graph, columns of the sample's frame.
     observed
@@ -118,7 +133,7 @@ def direct_effect(
         if node not in sample.frame or sample.frame[node].isna().any():
             raise EstimationError(f"mediator {node!r} must be a column without gaps", "it is not", "measure it, or choose another")
     whole = [str(name) for name in sample.frame.columns if sample.frame[name].notna().all()] if observed is None else list(observed)
-    adjustment = joint_adjustment(graph, sample.treatment, sample.outcome, mediators, whole)
+    adjustment = joint_adjustment(graph, sample.treatment, sample.outcome, mediators, whole, sample.covariates)
     given: Array = encode(sample.frame, _varying(sample, adjustment), categorical).to_numpy(dtype=float)
     held: Array = encode(sample.frame, _varying(sample, mediators), categorical).to_numpy(dtype=float)
     spread = held.std(axis=0)
@@ -126,6 +141,8 @@ def direct_effect(
     products = held * (sample.arms - sample.arms.mean())[:, None]
     total = least_squares(sample.arms, sample.values, sample.matrix, sample.clusters)
     direct = least_squares(sample.arms, sample.values, np.column_stack([given, held, products]), sample.clusters)
+    if math.isnan(direct.estimate):  # without interactions less is asked of the data, and the check says that they are assumed away
+        direct = least_squares(sample.arms, sample.values, np.column_stack([given, held]), sample.clusters)
     if math.isnan(direct.estimate):
         note = f"{', '.join((*mediators, *adjustment))} determine {sample.treatment}: with them held it cannot be another"
         direct = replace(direct, note=note)
@@ -163,7 +180,8 @@ def _interaction(sample: Sample, mediators: Sequence[str], given: Array, held: A
     bend = association(squares, sample.values, np.column_stack([base, products]), sample.clusters) if squares.shape[1] else math.nan
     known = {what: p_value for what, p_value in (("interaction", interaction), ("bend", bend)) if not math.isnan(p_value)}
     if not known:
-        return Check(name, "not_applicable", f"Too little varies to see whether the direct effect depends on {named}.", consequence="none")
+        reason = f"Too little varies to see whether the direct effect depends on where {named} is held: taken as the same everywhere."
+        return Check(name, "inconclusive", reason, consequence="none")
     p_value = min(1.0, len(known) * min(known.values()))
     if p_value < ALPHA and min(known, key=lambda what: known[what]) == "interaction":
         low, high = (amount(value, sample.outcome) for value in _at_ends(sample, held, base, products))

@@ -9,6 +9,10 @@ one of the graph (`assignment="randomised"`); YAML has a key for each::
       - [size, accuracy]
     roles:
       instrument: [assigned_size]
+
+Roles: an `instrument` moves the treatment and reaches the outcome by no other way; a `negative_control` is what the treatment
+cannot cause, or what cannot cause the outcome (its place in the graph tells which); an `effect_modifier` is what effects are
+told apart by.
 """
 
 from __future__ import annotations

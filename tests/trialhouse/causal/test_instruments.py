@@ -12,11 +12,13 @@ from linearmodels.iv import IV2SLS
 from trialhouse.causal.inference import least_squares, partial_r2
 from trialhouse.causal.instruments import (
     ConfidenceSet,
+    agreement_of_instruments,
     anderson_rubin,
     covariates_for_instruments,
     durbin_wu_hausman,
     effective_f,
     first_stage,
+    in_words,
     instrument_columns,
     instrumented,
     power_against_hidden_cause,
@@ -142,6 +144,7 @@ def test_a_weak_first_stage_leaves_the_set_only() -> None:
     assert math.isnan(weak.inference.standard_error)
     assert (weak.inference.ci_low, weak.inference.ci_high) == (weak.anderson_rubin.low, weak.anderson_rubin.high)
     assert "weak instrument" in weak.caveats[0]
+    assert (weak.inference.p_value < 0.05) == (0 not in weak.anderson_rubin)
     strong = instrumented(sample_of(draw(np.random.default_rng(6), 200, 0.6)), ["z0"])
     assert first_stage(strong, ["z0"], "t").verdict == "passed"
     assert strong.inference.ci_low < TRUTH < strong.inference.ci_high
@@ -164,6 +167,18 @@ def test_instruments_that_contradict_each_other_leave_no_effect() -> None:
     found = anderson_rubin(sample, instrument_columns(sample, ["z0", "z1"]))
     assert found.pieces == ()
     assert "contradict" in found.in_words("y")
+    check = agreement_of_instruments(instrumented(sample, ["z0", "z1"]), ["z0", "z1"])
+    assert (check.verdict, check.consequence) == ("failed", "withheld")
+    assert agreement_of_instruments(instrumented(sample, ["z0"]), ["z0"]).verdict == "not_applicable"
+    agreeing = sample_of(draw(np.random.default_rng(8), 500, 0.6, instruments=2))
+    assert agreement_of_instruments(instrumented(agreeing, ["z0", "z1"]), ["z0", "z1"]).verdict == "passed"
+
+
+def test_the_estimand_in_words() -> None:
+    assert in_words("t", "y", ["z"], ["w"]).startswith(
+        "Cov(y, z | w) / Cov(t, z | w): the effect of one unit of t, if z reaches y through t only"
+    )
+    assert "fitted is what z0, z1 predict of t" in in_words("t", "y", ["z0", "z1"])
 
 
 def test_sets_as_words_and_in_other_units() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.trialhouse.causal.simulator import graphs, simulate
 from trialhouse.causal.mediation import DirectEffect, direct_effect, joint_adjustment
 from trialhouse.causal.model import CausalGraph, read_graph
 from trialhouse.causal.sample import make_sample
@@ -82,6 +83,10 @@ def test_joint_adjustment_on_graphs() -> None:
         joint_adjustment(graph_of(tangled), "t", "y", ["m"], ["t", "l", "m", "y"])
     # ... but holding it too does.
     assert joint_adjustment(graph_of(tangled), "t", "y", ["l", "m"], ["t", "l", "m", "y"]) == ()
+    # What adds precision is kept, unless it is an effect of what is held.
+    nodes = ["t", "m", "c", "y", "x", "side", "undrawn"]
+    with_causes = graph_of(f"{PLAIN}; x -> y; m -> y; y -> side")
+    assert joint_adjustment(with_causes, "t", "y", ["m"], nodes, ["x", "side", "undrawn"]) == ("c", "undrawn", "x")
     # A confounder of the treatment is adjusted for too.
     assert joint_adjustment(graph_of(f"{PLAIN}; w -> t; w -> y"), "t", "y", ["m"], ["t", "m", "c", "w", "y"]) == ("c", "w")
 
@@ -121,4 +126,25 @@ def test_a_mediator_that_follows_from_the_treatment_leaves_no_direct_effect() ->
     result = found(frame)
     assert math.isnan(result.direct.estimate)
     assert result.direct.note == "m, c determine t: with them held it cannot be another"
-    assert result.checks[0].verdict == "not_applicable"
+    assert "taken as the same everywhere" in result.checks[0].reason
+
+
+def test_pruning_saves_time_through_flops_only() -> None:
+    """The shipped pruning study, as simulated: masks and channels tell FLOPs from what else a ratio does, which is nothing."""
+    frame = simulate(seed=0, hardware_classes=("server",))
+    frame = frame[frame["pruning_ratio"].isin([0.3, 0.6]) & (frame["batch_size"] == frame["batch_size"].max())].reset_index(drop=True)
+    sample = make_sample(
+        frame,
+        treatment="pruning_ratio",
+        outcome="latency_ms",
+        arms=(frame["pruning_ratio"] == 0.6).astype(float),
+        covariates=("seed", "pruning_method"),
+        categorical=("seed",),
+        cluster="block",
+    )
+    result = direct_effect(sample, read_graph(graphs()["pruning.dot"], "pruning.dot"), ["flops"], categorical=("seed",))
+    assert result.adjustment == ("pruning_method", "seed")
+    assert result.total.ci_high < 0
+    assert result.direct.ci_low < 0 < result.direct.ci_high
+    assert abs(result.direct.estimate) < 0.3 * abs(result.total.estimate)
+    assert "taken as the same everywhere" in result.checks[0].reason
