@@ -212,6 +212,29 @@ def estimate(
 
 
 @app.command()
+def explain(
+    study: StudyName,
+    trial: Annotated[str, typer.Option(help="Id of a trial (marts.fct_trials), or how only one begins.")],
+    outcome: Annotated[
+        str | None, typer.Option(help="is_oom, latency_ms, ...; default: is_oom if it ran out of memory, else the study's first.")
+    ] = None,
+    do: Annotated[
+        list[str] | None, typer.Option("--do", metavar="NAME=LEVEL", help="What would it have come to with this level; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a trial came out as it did, and what it would have come to with other levels of its factors."""
+    from trialhouse.explanation import explain as explain_of
+    from trialhouse.reporting.explained import explanation_lines
+
+    found = explain_of(study, trial, outcome=outcome, do=do or ())
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        typer.echo("\n".join(explanation_lines(found)))
+
+
+@app.command()
 def query(sql: Annotated[str, typer.Argument(help="SQL for the published warehouse.")], as_json: AsJson = False) -> None:
     """Query the published warehouse, also while a study is running."""
     from trialhouse.settings import get_settings

@@ -29,7 +29,7 @@ FLOORS = [
     {"pruning"},
     {"training"},
     {"warehouse"},
-    {"estimation", "power", "preview"},
+    {"estimation", "explanation", "power", "preview"},
     {"reporting"},
     {"orchestration"},
     {"__main__"},

@@ -1,6 +1,7 @@
 """Effects: model, identify, estimate, refute (DoWhy's four steps, in that order).
 
-`estimate_study` answers what a study registered; `estimate_table` one question about any table. Importing this package is
+`estimate_study` answers what a study registered; `estimate_table` one question about any table; `explain_trial` says why one
+trial came out as it did, and what it would have come to otherwise. Importing this package is
 light: DoWhy and EconML, which take seconds, are imported on the first call.
 """
 
@@ -9,13 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trialhouse.causal.explain import Explanation, explain_trial
     from trialhouse.causal.results import Results
     from trialhouse.causal.study import estimate_study
     from trialhouse.causal.table import estimate_table
 
-__all__ = ["Results", "estimate_study", "estimate_table"]
+__all__ = ["Explanation", "Results", "estimate_study", "estimate_table", "explain_trial"]
 
-_HOMES = {"Results": "results", "estimate_study": "study", "estimate_table": "table"}
+_HOMES = {
+    "Explanation": "explain",
+    "Results": "results",
+    "estimate_study": "study",
+    "estimate_table": "table",
+    "explain_trial": "explain",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -69,7 +69,7 @@ def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str]
     check_recipes(study.recipes)
     check_families(study.nuisances)
     require_columns(trials, "trial_id", "hardware_class", "status")
-    frame = _with_indicators(study, _finished(_measured(trials)))
+    frame = analysed(study, trials)
     if frame.empty:
         raise EstimationError("trials must be measured before effects are estimated", "none measured", f"run study {study.name!r} first")
     questions = [question for estimand in study.estimands for question in _questions(study, estimand, frame, graphs, study_id)]
@@ -105,6 +105,11 @@ def primary_samples(
         )
         found.append((question.subgroup, sample, span))
     return found
+
+
+def analysed(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    """The measured trials, by id, as they enter every analysis: with indicators, and without what only a finished trial has."""
+    return _with_indicators(study, _finished(_measured(trials)))
 
 
 def _measured(trials: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +181,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 # Only a design makes it safe to adjust for what the graph does not draw.
                 precision="efficient" if is_observational else tuple(name for name in precision if name != estimand.by),
                 categorical=(HARDWARE_CLASS, *(item.name for item in study.factors if item.name not in quantities)),
-                cluster=_cluster(frame, block),
+                cluster=repeated_unit(frame, block),
                 strata=tuple(name for name in strata if name != estimand.by),
                 lost_for=LOST_FOR,
                 recipes=study.recipes,
@@ -275,7 +280,7 @@ def _comparisons(
     return found
 
 
-def _cluster(frame: pd.DataFrame, block: str | None) -> str | None:
+def repeated_unit(frame: pd.DataFrame, block: str | None) -> str | None:
     """The repeated units: the blocks; without blocks, weights that several trials share."""
     if block is not None:
         return "block" if "block" in frame else block
