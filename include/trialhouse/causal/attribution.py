@@ -129,9 +129,10 @@ def attribute(mechanisms: Mechanisms, row: int, *, tied: Iterable[Iterable[str]]
     players = _players(mechanisms, tied)
     values, target = mechanisms.values, mechanisms.target
     with calm(seed):
-        found, error = _shapley(mechanisms.scm, values, row, players, target, seed)
+        trial = values.iloc[[row]]
+        found, error = _shapley(mechanisms.scm, values, trial, players, target, seed)
         leave_outs = mechanisms.leave_outs(mechanisms.root_levels(row))
-        without = [_shapley(scm, values, row, players, target, seed)[0] for scm in leave_outs]
+        without = [_shapley(scm, others, trial, players, target, seed)[0] for scm, others in leave_outs]
         low, high = jackknife(found, without)
         noise = mechanisms.noise(values)
     contributions = []
@@ -211,14 +212,17 @@ def merged(groups: Sequence[tuple[str, ...]], together: Iterable[Iterable[str]])
     return result
 
 
-def _shapley(scm: Any, values: pd.DataFrame, row: int, players: Sequence[tuple[str, ...]], target: str, seed: int) -> tuple[Array, float]:
-    noise = noise_of(scm, values)
+def _shapley(
+    scm: Any, others: pd.DataFrame, trial: pd.DataFrame, players: Sequence[tuple[str, ...]], target: str, seed: int
+) -> tuple[Array, float]:
+    noise = noise_of(scm, others)
+    of_trial = noise_of(scm, trial).to_numpy()[0]
     columns = list(noise)
     plain = noise.to_numpy()
     own = [[columns.index(node) for node in player] for player in players]
 
     def expected(subsets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], float]:
-        """Mean outcome over all rows, with the noise of each subset's players as in the trial."""
+        """Mean outcome over the others, with the noise of each subset's players as in the trial."""
         size = max(1, CHUNK // len(plain))
         means: list[float] = []
         for start in range(0, len(subsets), size):
@@ -226,7 +230,7 @@ def _shapley(scm: Any, values: pd.DataFrame, row: int, players: Sequence[tuple[s
             mixed = np.tile(plain, (len(some), 1, 1))
             for place, subset in enumerate(some):
                 for columns_of_player in itertools.compress(own, subset):
-                    mixed[place][:, columns_of_player] = plain[row, columns_of_player]
+                    mixed[place][:, columns_of_player] = of_trial[columns_of_player]
             outcome = outcome_of(scm, target, pd.DataFrame(mixed.reshape(-1, len(columns)), columns=columns))
             means += outcome.reshape(len(some), -1).mean(axis=1).tolist()
         return dict(zip(subsets, means, strict=True))

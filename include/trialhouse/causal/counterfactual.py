@@ -34,7 +34,9 @@ class Check:
     Parameters
     ----------
     pairs
-        Pairs of trials alike in every cause but those that are set, and in their repeated unit; the second of each was held out.
+        Pairs of trials alike in every cause but those that are set; the second of each was held out.
+    within
+        Column of the repeated unit that the two trials of a pair share; None where too few pairs do, and all count.
     missed
         Median size of counterfactual less measurement, in units of the outcome; for a chance, the share of pairs
         in which the less likely happened.
@@ -50,6 +52,7 @@ class Check:
     """
 
     pairs: int
+    within: str | None
     missed: float
     bias: float
     difference: float
@@ -143,7 +146,7 @@ def counterfactual(
     tied
         Groups of factors of which not every combination has a meaning.
     cluster
-        Column of the repeated unit, within which trials are compared with their counterfactuals.
+        Column of the repeated unit, within which trials are compared with their counterfactuals where enough are.
     seed
         Of the parts of the check.
 
@@ -156,11 +159,12 @@ def counterfactual(
     trial, target = mechanisms.values.iloc[[row]], mechanisms.target
     with calm(seed):
         value = _predicted(mechanisms, mechanisms.scm, trial, do)
-        without = [_predicted(mechanisms, scm, trial, do) for scm in mechanisms.leave_outs(mechanisms.root_levels(row), do)]
+        without = [_predicted(mechanisms, scm, trial, do) for scm, _ in mechanisms.leave_outs(mechanisms.root_levels(row), do)]
         is_log = mechanisms.forms[target].scale == "log"
         scale, back = (np.log, np.exp) if is_log else (np.asarray, np.asarray)
         low, high = (float(back(limit)[0]) for limit in jackknife(scale(value), [scale(other) for other in without]))
-        checked = _check(mechanisms, trial, do, cluster, seed)
+        pairs, within = _pairs(mechanisms, trial, do, cluster)
+        checked = _check(mechanisms, pairs, within, do, seed) if len(pairs) >= MIN_PAIRS else None
         reach = math.nan if checked is None else checked.reach
         range_low, range_high = (float(back(scale(value) + side * reach)[0]) for side in (-1, 1))
     if mechanisms.is_share:  # fitted to few units that all agree, a chance looks more certain than it is
@@ -174,7 +178,7 @@ def counterfactual(
         ci_high=high,
         range_low=range_low,
         range_high=range_high,
-        measured=_measured(mechanisms, row, do, cluster),
+        measured=_measured(mechanisms, row, do, within),
         untried=tuple(_untried(mechanisms, row, do)),
         check=checked,
     )
@@ -197,17 +201,30 @@ def _predicted(mechanisms: Mechanisms, scm: Any, trials: pd.DataFrame, do: Mappi
     return chance
 
 
-def _check(mechanisms: Mechanisms, trial: pd.DataFrame, do: Mapping[str, float], cluster: str | None, seed: int) -> Check | None:
-    """Predict trials at the levels of `do` from their twins at this trial's levels, by models that were not fitted to them."""
+def _pairs(
+    mechanisms: Mechanisms, trial: pd.DataFrame, do: Mapping[str, float], cluster: str | None
+) -> tuple[list[tuple[int, int]], str | None]:
+    """Each trial at the levels of `do` with a twin at this trial's levels, and the column that the two have to share."""
+    values = mechanisms.values
+    firsts = np.flatnonzero((values[list(do)] == trial[list(do)].iloc[0]).all(axis=1))
+    seconds = np.flatnonzero((values[list(do)] == pd.Series(do)).all(axis=1))
+    for within in [cluster, None] if cluster is not None else [None]:
+        keys = _keys(mechanisms, do, within)
+        twins: dict[tuple[Any, ...], list[int]] = {}
+        for first in firsts:
+            twins.setdefault(keys[first], []).append(int(first))
+        pairs = []
+        for place, second in enumerate(seconds):  # each is predicted once, from one of its twins
+            if found := [first for first in twins.get(keys[second], []) if first != second]:
+                pairs.append((found[place % len(found)], int(second)))
+        if len(pairs) >= MIN_PAIRS:
+            return pairs, within
+    return [], None
+
+
+def _check(mechanisms: Mechanisms, pairs: list[tuple[int, int]], within: str | None, do: Mapping[str, float], seed: int) -> Check:
+    """Predict the second of each pair from the first, by a model that was not fitted to it."""
     values, target = mechanisms.values, mechanisms.target
-    is_before = (values[list(do)] == trial[list(do)].iloc[0]).all(axis=1).to_numpy()
-    is_after = (values[list(do)] == pd.Series(do)).all(axis=1).to_numpy()
-    if is_before.sum() == 0 or is_after.sum() == 0 or (is_before & is_after).any():
-        return None
-    keys = _keys(mechanisms, do, cluster)
-    pairs = [(first, second) for second in np.flatnonzero(is_after) for first in np.flatnonzero(is_before) if keys[first] == keys[second]]
-    if len(pairs) < MIN_PAIRS:
-        return None
     before, after = np.array(pairs).T
     truths = np.unique(after)
     part_of = dict(zip(np.random.default_rng(seed).permutation(truths), np.arange(len(truths)) % PARTS, strict=True))
@@ -224,11 +241,12 @@ def _check(mechanisms: Mechanisms, trial: pd.DataFrame, do: Mapping[str, float],
     if mechanisms.is_share:
         wrong = int(((predicted > 0.5) != (truth > 0.5)).sum())
         limit = exact_interval(wrong, len(pairs))[1]
-        return Check(len(pairs), wrong / len(pairs), bias, float((truth != twins).mean()), missed_at_most=limit)
+        return Check(len(pairs), within, wrong / len(pairs), bias, float((truth != twins).mean()), missed_at_most=limit)
     misses = np.abs(predicted - truth)
     on_scale = np.abs(np.log(predicted / truth)) if mechanisms.forms[target].scale == "log" else misses
     reach = float(np.quantile(on_scale, 0.9))
-    return Check(len(pairs), float(np.median(misses)), bias, float(np.median(np.abs(truth - twins))), reach=reach)
+    differences = np.abs(truth - twins)
+    return Check(len(pairs), within, float(np.median(misses)), bias, float(np.median(differences)), reach=reach)
 
 
 def _measured(mechanisms: Mechanisms, row: int, do: Mapping[str, float], cluster: str | None) -> dict[str, float]:

@@ -40,7 +40,7 @@ FOLDS = 5
 MAX_GROUPS = 12
 """Groups of repeated units that are left out in turn for the errors; with fewer units, each of them."""
 
-_PENALTIES = np.logspace(-8, 2, 6)
+_PENALTIES = (1e-8, 1e-4, 0.01, 0.1, 1.0, 10.0, 100.0)
 _INVERSE_PENALTIES = (0.1, 1.0, 10.0, 100.0)
 _DETERMINED = 0.01
 """Noise of less than this share of a node's spread counts as none: what there is of it is told with the outcome's own."""
@@ -150,8 +150,8 @@ class Mechanisms:
         """The same shapes fitted to some of the rows: a structural causal model."""
         return _fitted(self.digraph, self.forms, self.levels, self.values[keep], self.target)
 
-    def leave_outs(self, *needed: Mapping[str, float]) -> Iterator[Any]:
-        """A model without each of the groups in turn (delete-a-group jackknife).
+    def leave_outs(self, *needed: Mapping[str, float]) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """A model without each of the groups in turn, and the values of the rows that it is fitted to (delete-a-group jackknife).
 
         Skipped are groups without which no trial has one of the levels in `needed`: such a model knows nothing of them.
         """
@@ -159,7 +159,7 @@ class Mechanisms:
         for group in range(int(self.groups.max()) + 1):
             keep = self.groups != group
             if all((self.values[node][keep] == level).any() for node, level in wanted):
-                yield self.refitted(keep)
+                yield self.refitted(keep), self.values[keep]
 
     def root_levels(self, row: int) -> dict[str, float]:
         """What a row has of the nodes that nothing in the model causes."""
@@ -304,7 +304,7 @@ class _Features:
         self.levels, self.degree = levels, degree
 
     def fit(self, causes: Array) -> Self:
-        self.is_positive: list[bool] = [bool((column > 0).all()) for column in causes.T]
+        self.least = causes.min(axis=0)
         self.centres, self.spreads = [], []
         for place, levels in enumerate(self.levels):
             columns = np.empty((len(causes), 0)) if levels is not None else self._quantity(causes, place)
@@ -326,7 +326,9 @@ class _Features:
 
     def _quantity(self, causes: Array, place: int) -> Array:
         column = causes[:, [place]]
-        return np.column_stack([column, np.log(np.maximum(column, 1e-300))]) if self.is_positive[place] else column
+        least = float(self.least[place])
+        # Mixing rows can make a cause smaller than any that was seen: there a logarithm would go to minus infinity.
+        return np.column_stack([column, np.log(np.maximum(column, least))]) if least > 0 else column
 
 
 class _Regression(PredictionModel):  # type: ignore[misc]

@@ -51,7 +51,7 @@ def _why(found: Explanation, of: Quantity, *, is_share: bool) -> Iterator[str]:
     side = "more" if difference >= 0 else "less"
     amount = f"{number(abs(difference) * of.scale, decimals)} {of.short_unit}".strip()
     average = f"the average of {counted(found.trials, 'trial')} ({level_text(told.reference, of)})"
-    fewer = round(told.rank * found.trials)
+    fewer = round(told.rank * found.trials) or "none"
     yield f"That is {amount} {side} than {average}" + (":" if is_share else f"; {fewer} of them had less:")
     yield ""
     rows = [
@@ -88,23 +88,23 @@ def _arrows(found: Explanation, of: Quantity) -> Iterator[str]:
 
 def _otherwise(found: Explanation, told: Counterfactual, of: Quantity, *, is_share: bool) -> Iterator[str]:
     do = ", ".join(f"{name} = {level}" for name, level in told.do.items())
-    value = f"a chance of {level_text(told.value, of)}" if is_share else level_text(told.value, of)
+    value = f"a chance {_chance(told.value, of)}" if is_share else level_text(told.value, of)
     yield f"Had it been {do}: {value} instead of {_value(told.factual, of, is_share=is_share)}"
     if is_number(told.ci_low):
-        decimals = decimals_for([told.value * of.scale], (told.ci_high - told.ci_low) / 2 * of.scale)
-        low, high = (number(limit * of.scale, decimals) for limit in (told.ci_low, told.ci_high))
-        unit = of.level_unit if of.level_unit == "%" else f" {of.level_unit}".rstrip()
-        yield f"- 95% interval for the fitted mechanisms: {low} to {high}{unit}, from leaving out repeated units in turn"
+        how = ", and what the check cannot exclude" if is_share else ""
+        interval = _span(told.ci_low, told.ci_high, of)
+        yield f"- 95% interval for the fitted mechanisms: {interval}, from leaving out repeated units in turn{how}"
     else:
-        yield "- no interval: nothing shows how far such a chance is off" if is_share else "- no interval: there are too few repeated units"
+        lacks = "nothing shows how far such a chance is off" if is_share else "there are too few repeated units"
+        yield f"- no interval: {lacks}"
     if is_number(told.range_low):
-        yield f"- nine in ten measurements of it would lie in {level_text(told.range_low, of)} to {level_text(told.range_high, of)}"
+        yield f"- nine in ten measurements of it would lie in {_span(told.range_low, told.range_high, of)}"
     yield f"- {_measured(told, of, is_share=is_share)}"
     yield f"- {_checked(told.check, of, is_share=is_share)}"
     chance = found.chance_of_out_of_memory
     if chance is not None:
         share = quantity("is_oom")
-        yield f"- it would run out of memory with a chance of {level_text(chance.value, share)}; the number is about its finishing"
+        yield f"- it would run out of memory with a chance {_chance(chance.value, share)}; the number above is for where it does not"
     if told.untried:
         yield f"- no trial had {joined(told.untried)}: there the mechanisms extrapolate"
 
@@ -128,6 +128,19 @@ def _rests_on(found: Explanation) -> Iterator[str]:
 
 def _value(value: float, of: Quantity, *, is_share: bool) -> str:
     return ("1 (yes)" if value == 1 else "0 (no)") if is_share else level_text(value, of)
+
+
+def _chance(value: float, of: Quantity) -> str:
+    """A fitted chance, never surer than one in a hundred."""
+    return "below 1%" if value < 0.01 else "above 99%" if value > 0.99 else f"of {level_text(value, of)}"
+
+
+def _span(low: float, high: float, of: Quantity) -> str:
+    """Two ends in one precision, with the unit once: ``86.6 to 92.9 ms``."""
+    ends = [low * of.scale, high * of.scale]
+    decimals = decimals_for(ends, abs(ends[1] - ends[0]) / 2)
+    unit = of.level_unit if of.level_unit == "%" else f" {of.level_unit}".rstrip()
+    return f"{number(ends[0], decimals)} to {number(ends[1], decimals)}{unit}"
 
 
 def _cause(item: Contribution) -> str:
@@ -162,16 +175,16 @@ def _measured(told: Counterfactual, of: Quantity, *, is_share: bool) -> str:
 
 def _checked(check: Check | None, of: Quantity, *, is_share: bool) -> str:
     if check is None:
-        return "no check: hardly a trial was measured at both levels with all else alike"
-    pairs = f"over {counted(check.pairs, 'pair')} of trials measured both ways, the second held out"
+        return "no check: hardly any trials differ in this alone"
+    whose = f" (each of one {check.within})" if check.within else ""
+    pairs = f"over {counted(check.pairs, 'pair')} of trials measured both ways{whose}, the second held out"
     if is_share:
         missed = f"the less likely happened in {check.missed:.0%} of them (up to {check.missed_at_most:.0%} cannot be excluded)"
-        return f"check: {pairs}, {missed}; {check.difference:.0%} of them differ"
-    differ = effect_text(check.difference, None, None, of).value.lstrip("+−")
-    return (
-        f"check: {pairs}, the counterfactual missed by {level_text(check.missed, of)} at the median; the pairs differ by {differ}"
-        f" {of.short_unit}".rstrip()
+        return f"check: {pairs}, {missed}; in {check.difference:.0%} of them the two differ"
+    missed, differ = (
+        f"{effect_text(size, None, None, of).value.lstrip('+')} {of.short_unit}".strip() for size in (check.missed, check.difference)
     )
+    return f"check: {pairs}, the counterfactual missed by {missed} at the median; the two differ by {differ}"
 
 
 def _aligned(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.trialhouse.causal.worlds import EFFECT, LATENCY_GRAPH, SLOWNESS, accuracies, graph, latencies
+from trialhouse.causal import counterfactual as counterfactuals
 from trialhouse.causal.counterfactual import Counterfactual, counterfactual, read_levels
 from trialhouse.causal.mechanisms import Mechanisms, fit_mechanisms
 from trialhouse.errors import EstimationError
@@ -31,22 +32,23 @@ def test_the_known_counterfactual_is_found() -> None:
     frame = accuracies()
     mechanisms = fitted(frame)
     for row in np.flatnonzero(frame["treated"] == 0)[:3]:
-        found = had(mechanisms, int(row), cluster="trial_id", treated="1")
+        found = had(mechanisms, int(row), treated="1")
         # four standard errors: accuracy's noise .002 and memory's .001 x 5, over two arms of 96
         error = 4 * np.hypot(0.002, 0.005) * np.sqrt(2 / 96)
         assert found.value - found.factual == pytest.approx(EFFECT, abs=error)
         assert found.ci_low < found.value < found.ci_high
 
 
-def test_intervals_cover_the_known_counterfactual() -> None:
+def test_intervals_cover_the_known_counterfactual(monkeypatch: pytest.MonkeyPatch) -> None:
     """95% nominal over 24 simulated studies of eight units: at least 19 (binomial, p = .001)."""
+    monkeypatch.setattr(counterfactuals, "MIN_PAIRS", 10**9)  # no check, which takes longer than the rest
     covered = 0
     for seed in range(24):
         frame = accuracies(seed, units=8, members=6)
         frame["accuracy"] -= 0.001 * frame["memory"]  # of which -.05 is left
         text = graph("edges: [treated -> accuracy, batch -> accuracy]")
         mechanisms = fit_mechanisms(frame, text, "accuracy", categorical=["treated", "batch"], cluster="unit")
-        found = had(mechanisms, int(np.flatnonzero(frame["treated"] == 0)[0]), cluster="trial_id", treated="1")
+        found = had(mechanisms, int(np.flatnonzero(frame["treated"] == 0)[0]), treated="1")
         covered += found.ci_low <= found.factual - 0.05 <= found.ci_high
     assert covered >= 19
 
@@ -106,7 +108,6 @@ def test_a_chance_follows_what_happened() -> None:
     kept = int(np.flatnonzero((treated == 0) & (frame["is_oom"] == 0))[0])
     assert had(mechanisms, lost, cluster="treated", treated="0").value == pytest.approx(0.3 / 0.9, abs=0.04)
     assert had(mechanisms, kept, cluster="treated", treated="1").value == pytest.approx(0.6 / 0.7, abs=0.04)
-    assert math.isnan(had(mechanisms, kept, cluster="treated", treated="1").ci_low)  # nothing to check it against
 
 
 def test_a_chance_is_never_surer_than_its_check() -> None:
@@ -122,6 +123,26 @@ def test_a_chance_is_never_surer_than_its_check() -> None:
     assert (found.check.pairs, found.check.missed) == (12, 0)
     assert found.check.missed_at_most == pytest.approx(1 - 0.025 ** (1 / 12))
     assert found.ci_high > found.check.missed_at_most
+
+
+def test_a_chance_without_a_check_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counterfactuals, "MIN_PAIRS", 10**9)
+    frame = latencies()
+    frame["is_slow"] = (frame["latency_ms"] > 8).astype(int)
+    text = "edges: [device -> is_slow, batch -> is_slow]"
+    found = had(fit_mechanisms(frame, graph(text), "is_slow", categorical=["batch"], cluster="unit"), 0, device="laptop")
+    assert found.check is None
+    assert math.isnan(found.ci_low)
+
+
+def test_pairs_need_not_share_a_unit_where_none_do() -> None:
+    frame = latencies(units=12)
+    frame = frame[(frame["device"] == "server") == (frame["unit"] % 2 == 0)].reset_index(drop=True)
+    check = had(of_latency(frame), 0, device="laptop").check
+    assert check is not None
+    assert (check.pairs, check.within) == (18, None)
+    # the other unit's .1 beside the trial's own .1, and measurement noise: what one unit tells of another
+    assert check.reach == pytest.approx(1.645 * np.sqrt(2 * (0.1**2 + 0.02**2)), rel=0.6)
 
 
 def test_a_level_that_lacks_in_a_leave_out_is_no_part_of_the_interval() -> None:

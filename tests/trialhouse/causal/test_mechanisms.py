@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trialhouse.causal.worlds import LATENCY_GRAPH, accuracies, graph, latencies
-from trialhouse.causal.mechanisms import Mechanisms, fit_mechanisms, jackknife
+from trialhouse.causal.mechanisms import Mechanisms, _Features, fit_mechanisms, jackknife
 from trialhouse.errors import EstimationError
 
 
@@ -79,6 +79,19 @@ def test_products_are_used_where_effects_depend_on_one_another() -> None:
     mechanisms = fit_mechanisms(frame, graph(text), "accuracy", categorical=["treated", "batch"], cluster="unit")
     assert mechanisms.forms["accuracy"].degree == 2
     assert mechanisms.forms["accuracy"].explained == pytest.approx(1 - 0.01 / frame["accuracy"].var(), abs=0.01)
+
+
+def test_a_cause_below_all_that_was_seen_does_not_run_away() -> None:
+    """Regression columns have logarithms of positive causes, which attribution can make smaller than any cause was."""
+    features = _Features([None], 1).fit(np.linspace(1, 2, 50)[:, None])
+    assert np.abs(features.transform(np.array([[0.9], [-0.1]]))).max() < 10
+    frame = accuracies()
+    frame["memory"] = np.exp(0.01 * frame["memory"]) - 1.5  # 1.2 and more
+    mechanisms = fit_mechanisms(frame, graph(), "accuracy", categorical=["treated", "batch"], cluster="unit")
+    noise = mechanisms.noise(mechanisms.values)
+    noise["memory"] -= 10
+    assert np.isfinite(mechanisms.outcome(noise)).all()
+    assert np.abs(mechanisms.outcome(noise) - 1).max() < 1
 
 
 def test_a_determined_node_is_known_for_one() -> None:
