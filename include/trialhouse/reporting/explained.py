@@ -50,12 +50,17 @@ def _why(found: Explanation, of: Quantity, *, is_share: bool) -> Iterator[str]:
     yield f"Why did {found.trial_id} come to {found.outcome} = {_value(told.value, of, is_share=is_share)}?"
     side = "more" if difference >= 0 else "less"
     amount = f"{number(abs(difference) * of.scale, decimals)} {of.short_unit}".strip()
-    average = f"the average of {counted(found.trials, 'trial')} ({level_text(told.reference, of)})"
+    average = f"the average of the {counted(found.trials, 'trial')} that have it ({level_text(told.reference, of)})"
     fewer = round(told.rank * found.trials) or "none"
     yield f"That is {amount} {side} than {average}" + (":" if is_share else f"; {fewer} of them had less:")
     yield ""
     rows = [
-        (_cause(item), _signed(item.contribution, of, decimals), _interval(item.ci_low, item.ci_high, of, decimals), _unusual(item))
+        (
+            _cause(item),
+            _signed(item.contribution, of, decimals),
+            _interval(item.ci_low, item.ci_high, of, decimals),
+            _unusual(item, is_share=is_share),
+        )
         for item in told.contributions
     ]
     rows.append(("together", _signed(difference, of, decimals), "", ""))
@@ -149,7 +154,9 @@ def _cause(item: Contribution) -> str:
     return f"not explained: {item.causes[0]}"
 
 
-def _unusual(item: Contribution) -> str:
+def _unusual(item: Contribution, *, is_share: bool) -> str:
+    if is_share:
+        return "the less likely happened" if item.is_noise and abs(item.contribution) > 0.5 else ""
     return f"unusual: larger than in {item.rank:.0%} of trials" if item.rank is not None and item.rank > UNUSUAL else ""
 
 
@@ -168,9 +175,9 @@ def _measured(told: Counterfactual, of: Quantity, *, is_share: bool) -> str:
         return "this was not measured"
     values = list(told.measured.values())
     if is_share:
-        return f"measured: {int(sum(values))} of {counted(len(values), 'trial')} like it had it"
+        return f"measured with just these causes: {int(sum(values))} of {counted(len(values), 'trial')} came to 1"
     shown = joined([f"{level_text(value, of)} ({trial})" for trial, value in list(told.measured.items())[:3]])
-    return f"measured: {shown}" + (f" and {len(values) - 3} more" if len(values) > 3 else "")
+    return f"measured with just these causes: {shown}" + (f" and {len(values) - 3} more" if len(values) > 3 else "")
 
 
 def _checked(check: Check | None, of: Quantity, *, is_share: bool) -> str:
