@@ -16,7 +16,7 @@ from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
 from trialhouse.tables import read_table
-from trialhouse.warehouse.read import current_study_id, study_frame
+from trialhouse.warehouse.read import current_study_id, study_curves, study_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,9 @@ def _results(registration: Registration, frame: pd.DataFrame, settings: Settings
     from trialhouse.causal import estimate_study
 
     study_id, workers = registration.study_id, settings.trial_workers
-    return estimate_study(registration.study, frame, registration.graphs, study_id=study_id, workers=workers)
+    is_about_curves = any(estimand.over_training for estimand in registration.study.estimands)
+    curves = study_curves(study_id, settings) if is_about_curves else None
+    return estimate_study(registration.study, frame, registration.graphs, study_id=study_id, workers=workers, curves=curves)
 
 
 def _land_configurations(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:

@@ -238,6 +238,10 @@ def _asked(study: Study, name: str | None, outcome: str | None) -> Estimand:
     if not chosen:
         known = [item.name for item in study.estimands]
         raise SpecError(f"estimand must be one of {known}", repr(name), f"see study {study.name!r}")
+    chosen = [item for item in chosen if not item.over_training]
+    if not chosen:
+        expected = f"power is simulated for outcomes at the end of training, not for {name or 'estimands'} over training"
+        raise SpecError(expected, "only such", "ask for another estimand")
     about = [item for item in chosen if item.outcome == outcome] or chosen
     first = next((item for item in about if item.is_primary), about[0])
     return first if outcome is None else first.model_copy(update={"outcome": outcome})

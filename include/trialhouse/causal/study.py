@@ -10,6 +10,7 @@ import pandas as pd
 
 from trialhouse.causal.model import CausalGraph, read_graph
 from trialhouse.causal.nuisances import check_families
+from trialhouse.causal.over_training import answer_over_training
 from trialhouse.causal.question import Comparison, Question, answer_all, compared_arms
 from trialhouse.causal.recipes import PRIMARY, check_recipes
 from trialhouse.causal.refute import check_refuters
@@ -34,7 +35,15 @@ _ENVIRONMENT = ("position", "slot_order", "host")
 _IDS = ("trial_id", HARDWARE_CLASS)
 
 
-def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str], *, study_id: str, workers: int = 1) -> Results:
+def estimate_study(
+    study: Study,
+    trials: pd.DataFrame,
+    graphs: Mapping[str, str],
+    *,
+    study_id: str,
+    workers: int = 1,
+    curves: pd.DataFrame | None = None,
+) -> Results:
     """Estimate and try to refute everything that a study registered.
 
     Parameters
@@ -51,6 +60,8 @@ def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str]
         Of the registered version.
     workers
         Processes; the results do not depend on it.
+    curves
+        Learning curves, one row per point (`trial_id`, `split`, `step`, `metric`, `value`); for estimands `over_training`.
 
     Returns
     -------
@@ -72,8 +83,19 @@ def estimate_study(study: Study, trials: pd.DataFrame, graphs: Mapping[str, str]
     frame = analysed(study, trials)
     if frame.empty:
         raise EstimationError("trials must be measured before effects are estimated", "none measured", f"run study {study.name!r} first")
-    questions = [question for estimand in study.estimands for question in _questions(study, estimand, frame, graphs, study_id)]
-    return answer_all(questions, datetime.now(UTC), workers)
+    now = datetime.now(UTC)
+    of_trials = [estimand for estimand in study.estimands if not estimand.over_training]
+    questions = [question for estimand in of_trials for question in _questions(study, estimand, frame, graphs, study_id)]
+    results = answer_all(questions, now, workers)
+    block = study.block_factor.name if study.block_factor else None
+    for estimand in study.estimands:
+        if estimand.over_training:
+            graph = _graph(study, estimand, graphs, *_treatment_factor(study, estimand), None)
+            cluster = _cluster(frame, block)
+            results.extend(
+                answer_over_training(study, estimand, frame, curves, graph, study_id=study_id, cluster=cluster, lost_for=LOST_FOR, at=now)
+            )
+    return results
 
 
 def primary_samples(

@@ -53,6 +53,19 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """What changes in mid-training: after `step` steps a run goes on with other data, and with a recipe of as many steps in all.
+
+    The optimiser keeps what it has gathered and the schedule keeps counting; until then the run is, bit for bit, the one that never
+    switches. Where the new data are as many, so are the order of examples and the batches after it.
+    """
+
+    step: int
+    data: Data
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a run came to: steps made, scores at the last point of the curve (in training: since the one before it)."""
 
@@ -71,6 +84,7 @@ def train(
     seed: int,
     note: Note,
     points: tuple[int, ...] | None = None,
+    switch: Switch | None = None,
     timeout_s: float = math.inf,
 ) -> Trained:
     """Train a network in place by cross-entropy.
@@ -87,6 +101,8 @@ def train(
         Called at each point with loss and accuracy of both splits; on the training split as they were since the last point.
     points
         Numbers of steps; default: 1, 2, 4, ... and the last.
+    switch
+        What changes on the way, if anything does.
     timeout_s
         Seconds that the run may take.
 
@@ -111,7 +127,11 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network.train()
-        for step, chosen in enumerate(batches(len(data), recipe, seed), start=1):
+        for step, chosen in enumerate(batches(len(data), recipe, seed, switch), start=1):
+            if switch is not None and step == switch.step + 1:
+                data, recipe = switch.data, switch.recipe
+                for group in optimiser.param_groups:
+                    group["weight_decay"] = recipe.weight_decay
             rate = recipe.learning_rate_at(step - 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -165,13 +185,21 @@ def evaluate(network: torch.nn.Module, data: Data) -> Scores:
     return Scores(loss / count, correct / count)
 
 
-def batches(count: int, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
-    """For each step the numbers of its examples: epoch after epoch, each in an order of its own, cut into equal batches."""
+def batches(count: int, recipe: Recipe, seed: int, switch: Switch | None = None) -> Iterator[torch.Tensor]:
+    """For each step the numbers of its examples: epoch after epoch, each in an order of its own, cut into equal batches.
+
+    From a switch on the batches are of its recipe's size; a new epoch begins with it where its data are more or fewer.
+    """
     import torch
 
     order = torch.Generator().manual_seed(seed)
     waiting = torch.randperm(count, generator=order)
-    for _ in range(recipe.steps):
+    for step in range(recipe.steps):
+        if switch is not None and step == switch.step:
+            recipe = switch.recipe
+            if len(switch.data) != count:
+                count = len(switch.data)
+                waiting = torch.randperm(count, generator=order)
         while len(waiting) < recipe.batch_size:
             waiting = torch.cat([waiting, torch.randperm(count, generator=order)])
         chosen, waiting = waiting[: recipe.batch_size], waiting[recipe.batch_size :]

@@ -27,6 +27,10 @@ class Indicator(SpecModel):
             raise ValueError(f"exactly one of above and below must be set; fix indicator {self.name!r}")
         return self
 
+    def holds(self, level: Level) -> bool:
+        """Whether the condition holds for a value of the column."""
+        return float(level) > self.above if self.above is not None else float(level) < float(self.below or 0)
+
 
 class Contrast(SpecModel):
     """Two levels of the treatment to compare: do(treatment = `to`) minus do(treatment = `from`)."""
@@ -67,6 +71,10 @@ class Estimand(SpecModel):
     """What gives way so that the rest can be held: `steps` where `training_flops` is set, `width` where `parameters` is."""
     dose_response: bool = False
     """Also estimate every other level of the treatment against the control."""
+    over_training: bool = False
+    """Answer from learning curves by difference-in-differences: what a switch in mid-training does to the points after it. The treatment
+    is then `switched_at` or an indicator of it, the control are the trials that never switch, and the outcome is one that curves have:
+    `train_loss`, `train_accuracy`, `validation_loss` or `validation_accuracy`."""
 
 
 class Gates(SpecModel):

@@ -52,6 +52,7 @@ def _levels(factor: Factor) -> str:
 
 def _question(estimand: Estimand) -> str:
     contrast = f"{estimand.treatment} {estimand.contrast.from_} → {estimand.contrast.to} on {estimand.outcome}"
+    contrast += " over training" if estimand.over_training else ""
     return f"{contrast}, by {estimand.by}" if estimand.by else contrast
 
 

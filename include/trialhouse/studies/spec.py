@@ -19,6 +19,7 @@ from trialhouse.studies.estimands import Estimand, Gates, Indicator, Limit
 from trialhouse.studies.factors import Factor, Level, Name, SpecModel
 from trialhouse.studies.overrides import changed
 from trialhouse.studies.recorded import Recorded
+from trialhouse.studies.switches import CURVES, NEVER, SWITCHED_AT
 
 __all__ = [
     "HARDWARE_CLASS",
@@ -254,6 +255,27 @@ class Study(SpecModel):
                 by -= {factor.name for factor in self.factors if factor.assignment == "crossed"}
             if estimand.by is not None and estimand.by not in by:
                 raise ValueError(f"by must be one of {sorted(by)}, got {estimand.by!r}; {where}")
+            if estimand.over_training:
+                self._check_over_training(estimand)
+
+    def _check_over_training(self, estimand: Estimand) -> None:
+        where = f"fix estimand {estimand.name!r}"
+        indicator = next((item for item in self.indicators if item.name == estimand.treatment), None)
+        if (indicator.column if indicator else estimand.treatment) != SWITCHED_AT:
+            expected = f"over_training needs the treatment {SWITCHED_AT!r} or an indicator of it"
+            raise ValueError(f"{expected}, got {estimand.treatment!r}; {where}")
+        factor = self.factor(SWITCHED_AT)
+        if self.is_range(factor) or self.recorded is not None:
+            got = "a recorded study" if self.recorded is not None else "a range"
+            raise ValueError(f"over_training needs trials that run here and levels of {SWITCHED_AT}, got {got}; {where}")
+        control = [level for level in factor.levels if (indicator.holds(level) if indicator else level) == estimand.contrast.from_]
+        if [float(level) for level in control] != [NEVER]:
+            expected = f"with over_training, contrast.from must stand for the trials that never switch ({SWITCHED_AT} {NEVER:g})"
+            raise ValueError(f"{expected}, got {SWITCHED_AT} in {control}; {where}")
+        if estimand.outcome not in CURVES:
+            raise ValueError(f"the outcome over training must be one of {list(CURVES)}, got {estimand.outcome!r}; {where}")
+        if estimand.adjustment != "auto" or estimand.graph is not None:
+            raise ValueError(f"over_training takes neither adjustment nor a graph of its own, got one; {where}")
 
     def factor(self, name: str) -> Factor:
         """The factor of that name (KeyError if there is none); `hardware_class` is one that every design crosses."""

@@ -51,6 +51,29 @@ def study_frame(study_id: str, settings: Settings | None = None) -> pd.DataFrame
         return _plain(connection.execute(f'SELECT * FROM analysis_versions."{study_id}" ORDER BY position, trial_id').df())
 
 
+def study_curves(study_id: str, settings: Settings | None = None) -> pd.DataFrame:
+    """The finished learning curves of one study version's trials, sentinels aside.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per trial, split, step and metric: `trial_id`, `split`, `step`, `metric`, `value`.
+
+    Raises
+    ------
+    WarehouseError
+        As `study_frame`.
+    """
+    with published(settings) as connection:
+        _require_study(connection, study_id)
+        query = """
+            SELECT trial_id, split, step, metric, value FROM marts.fct_learning_curves
+            SEMI JOIN (SELECT trial_id FROM marts.fct_trials WHERE study_id = ? AND NOT is_sentinel) USING (trial_id)
+            WHERE is_attempt_finished ORDER BY ALL
+        """
+        return _plain(connection.execute(query, [study_id]).df())
+
+
 def study_table(table: str, study_id: str, settings: Settings | None = None) -> pd.DataFrame:
     """One study version's rows of a mart (`STUDY_TABLES`), in a fixed order.
 

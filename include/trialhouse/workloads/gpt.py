@@ -102,6 +102,7 @@ class GPT(NetworkLearner[GPTSettings]):
     kind = GPTSettings
     subject: ClassVar[Subject] = "text"
     source: ClassVar[frozenset[str]] = frozenset({"corpus", "folder", "text_field", "characters", "vocabulary"})
+    switchable: ClassVar[frozenset[str]] = NetworkLearner.switchable | {"corruption", "unique_share"}
     further_outcomes: ClassVar[frozenset[str]] = frozenset({"tokens_seen"})
 
     def identity(self) -> WorkloadIdentity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from trialhouse.capabilities.protocol import Exam
 from trialhouse.learning.data import Data, Shifted
@@ -31,6 +31,9 @@ Settings = TypeVar("Settings", bound=ImageSettings)
 
 class ImageLearner(NetworkLearner[Settings]):
     """A network learner on images; a subclass says which network."""
+
+    # not feature_noise and superclasses: these make another task, for validation and test images too
+    switchable: ClassVar[frozenset[str]] = NetworkLearner.switchable | {"augmentation", "label_noise"}
 
     def classes(self, settings: Settings) -> int:
         """Number of scores that the network must give."""

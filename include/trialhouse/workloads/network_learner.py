@@ -30,12 +30,13 @@ from trialhouse.capabilities.registry import PREFIX, examine, load_capabilities
 from trialhouse.errors import WorkloadError
 from trialhouse.identity import content_id, seed_of
 from trialhouse.learning.data import Data
-from trialhouse.learning.engine import DivergedError, Note, Scores, Trained, evaluate, train
+from trialhouse.learning.engine import DivergedError, Note, Scores, Switch, Trained, evaluate, train
 from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
 from trialhouse.learning.sizes import Sizes, measure_sizes
 from trialhouse.learning.together import Pupil, can_train_together, train_together
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
+from trialhouse.studies.switches import NEVER, SWITCHED_AT, evenly_spaced, switch_step
 from trialhouse.workloads.parsing import check_settings, parse_settings
 from trialhouse.workloads.protocol import Lesson, Plan
 
@@ -112,6 +113,11 @@ class LearnerSettings(BaseModel):
     """Examples of the training split that are kept apart for learning curves and early stopping (at most a sixth of it)."""
     curve: Literal["log_spaced", "epochs"] = "log_spaced"
     """Points of the learning curve: after 1, 2, 4, ... steps, or after every epoch; and after the last step."""
+    switch: dict[str, Level] | None = None
+    """What changes in mid-training: setting -> its value from then on. All trials of a study with a switch have 40 points at even
+    distances in their learning curves besides, whether they switch or not."""
+    switched_at: float = Field(NEVER, gt=0, le=NEVER)
+    """Share of the steps after which the settings in `switch` change; 1: never. As a factor, trials switch at staggered times."""
     capabilities: tuple[str, ...] = ()
     """What the trained network is examined in besides its loss: names of `trialhouse.capabilities`; outcomes are `capability_<name>`."""
 
@@ -120,6 +126,10 @@ class LearnerSettings(BaseModel):
         given = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"exactly one of {', '.join(LENGTHS)} must be set, got {' and '.join(given) or 'none'}")
+        if self.switched_at < NEVER and not self.switch:
+            raise ValueError(f"switched_at below {NEVER:g} needs a switch, got none: say which setting changes")
+        if self.switch and self.patience is not None:
+            raise ValueError(f"a trial that switches must make all its steps, got patience {self.patience}: it might end before")
         return self
 
 
@@ -139,6 +149,16 @@ class _Run:
     sizes: Sizes
     seed: int
     points: tuple[int, ...]
+    switch: Switch | None
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What a trial goes on with after `step` steps."""
+
+    step: int
+    settings: Any
+    recipe: Recipe
 
 
 class NetworkLearner(ABC, Generic[Settings]):
@@ -154,9 +174,12 @@ class NetworkLearner(ABC, Generic[Settings]):
     """Settings that say which data it is: one checksum stands for the data of a study, so they are no factors."""
     further_outcomes: ClassVar[frozenset[str]] = frozenset()
     """Names of what `further` tells."""
+    switchable: ClassVar[frozenset[str]] = frozenset({"batch_size", "learning_rate", "n_train", "weight_decay", "clip"})
+    """Settings that can change while a network trains: neither its shape nor what it is evaluated on."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = parse_settings(self.kind, self.name, _one_length(settings))
+        self._check_switch()
         self.capabilities = load_capabilities(self.settings.capabilities, self.subject)
 
     @property
@@ -220,6 +243,8 @@ class NetworkLearner(ABC, Generic[Settings]):
     def plan(self, factors: Mapping[str, Level]) -> Plan:
         """See `Learner`."""
         settings, recipe, sizes = self._solved(factors)
+        later = self._later(settings, recipe, sizes)
+        seen, epochs = self._seen(settings, recipe, later, recipe.steps)
         known: dict[str, Level] = {
             "width": settings.width,
             "depth": settings.depth,
@@ -227,9 +252,11 @@ class NetworkLearner(ABC, Generic[Settings]):
             "n_train": self._examples(settings) * self.counted(settings)[0],
             "batch_size": recipe.batch_size,
             "steps": recipe.steps,
-            "epochs": recipe.steps * recipe.batch_size / self._examples(settings),
-            "training_flops": float(recipe.steps * recipe.batch_size * sizes.training_flops),
+            "epochs": epochs,
+            "training_flops": float(seen * sizes.training_flops),
         }
+        if later is not None:
+            known[SWITCHED_AT] = later.step / recipe.steps
         solved = [name for name, cause in SOLVED_BY.items() if getattr(settings, cause) is not None]
         # the learning rate stays what was assigned: its rule is part of the intervention on width
         realised = {name: known.get(name, level) for name, level in factors.items()}
@@ -241,14 +268,22 @@ class NetworkLearner(ABC, Generic[Settings]):
         run = self._run(factors)
         started = time.process_time()
         trained = train(
-            run.network, run.training, run.validation, run.recipe, seed=run.seed, note=note, points=run.points, timeout_s=timeout_s
+            run.network,
+            run.training,
+            run.validation,
+            run.recipe,
+            seed=run.seed,
+            note=note,
+            points=run.points,
+            switch=run.switch,
+            timeout_s=timeout_s,
         )
         return self._lesson(factors, run, trained, time.process_time() - started)
 
     def together_key(self, factors: Mapping[str, Level]) -> str | None:
-        """See `GroupLearner`: trials that differ in chance or noise only."""
+        """See `GroupLearner`: trials that differ in chance or noise only. One that switches is trained alone."""
         settings, recipe, _ = self._solved(factors)
-        if not can_train_together(self.network(settings), recipe):
+        if settings.switched_at < NEVER or not can_train_together(self.network(settings), recipe):
             return None
         noise = ("seed", "label_noise", "feature_noise", "corruption", "unique_share")
         free = {name: self.kind.model_fields[name].default for name in noise if name in factors}
@@ -278,13 +313,15 @@ class NetworkLearner(ABC, Generic[Settings]):
             torch.manual_seed(self.seed_for("weights", settings))
             network = self.network(settings)
         points = _points(settings, recipe, len(training))
-        return _Run(settings, network, training, validation, test, recipe, sizes, self.seed_for("order", settings), points)
+        later = self._later(settings, recipe, sizes)
+        switch = None if later is None else Switch(later.step, self.data(later.settings)[0], later.recipe)
+        return _Run(settings, network, training, validation, test, recipe, sizes, self.seed_for("order", settings), points, switch)
 
     def _lesson(self, factors: Mapping[str, Level], run: _Run, trained: Trained, training_s: float) -> Lesson:
         """What came of a trial, from its trained network."""
-        recipe, sizes, examples = run.recipe, run.sizes, len(run.training)
+        recipe, sizes = run.recipe, run.sizes
         final = evaluate(run.network.cpu(), run.test)
-        seen = trained.steps * recipe.batch_size
+        seen, epochs = self._seen(run.settings, recipe, self._later(run.settings, recipe, sizes), trained.steps)
         outcomes = {
             "loss": final.loss,
             "log10_loss": math.log10(max(final.loss, sys.float_info.min)),
@@ -303,7 +340,7 @@ class NetworkLearner(ABC, Generic[Settings]):
             "training_memory_bytes": sizes.memory_bytes(recipe.batch_size),
             "steps": trained.steps,
             "examples_seen": seen,
-            "epochs_seen": seen / examples,
+            "epochs_seen": epochs,
             "learning_rate": recipe.learning_rate,
             "is_stopped_early": float(trained.is_stopped_early),
             "training_s": training_s,
@@ -311,7 +348,7 @@ class NetworkLearner(ABC, Generic[Settings]):
         }
         measured, missing = examine(run.network, self.capabilities, self.exam(run.settings, run.test, final))
         realised = dict(self.plan(factors).realised)
-        made = {"steps": trained.steps, "epochs": seen / examples, "training_flops": float(seen * sizes.training_flops)}
+        made = {"steps": trained.steps, "epochs": epochs, "training_flops": float(seen * sizes.training_flops)}
         return Lesson({**outcomes, **measured}, {name: made.get(name, level) for name, level in realised.items()}, missing)
 
     def seed_for(self, purpose: str, settings: LearnerSettings) -> int:
@@ -330,10 +367,43 @@ class NetworkLearner(ABC, Generic[Settings]):
         sizes = self.sizes(settings)
         return settings, self._recipe(settings, sizes), sizes
 
+    def _check_switch(self) -> None:
+        switch = self.settings.switch or {}
+        for name in switch:
+            if name not in self.switchable:
+                expected = f"switch must name settings that can change while a network trains: {sorted(self.switchable)}"
+                raise WorkloadError(expected, repr(name), "remove it from workload.settings.switch")
+        parse_settings(self.kind, self.name, {**self.settings.model_dump(), **switch})
+
+    def _later(self, settings: Settings, recipe: Recipe, sizes: Sizes) -> _Later | None:
+        """What a trial switches to, and when; None where it never does."""
+        if settings.switched_at >= NEVER:
+            return None
+        switch, step = settings.switch or {}, switch_step(settings.switched_at, recipe.steps)
+        for name in ("batch_size", "n_train"):
+            if name in switch and settings.steps is None:
+                raise WorkloadError(f"a trial that switches {name} must say how long it trains by steps", "no steps", "set steps")
+        if not 0 < step < recipe.steps:
+            expected = f"a switch at {settings.switched_at:g} of the training must fall between two of its steps"
+            raise WorkloadError(expected, f"{recipe.steps} steps", f"train longer or choose another {SWITCHED_AT}")
+        changed = parse_settings(self.kind, self.name, {**settings.model_dump(), **switch})
+        return _Later(step, changed, self._recipe(changed, sizes))
+
+    def _seen(self, settings: Settings, recipe: Recipe, later: _Later | None, steps: int) -> tuple[int, float]:
+        """Examples and epochs of a run of so many steps."""
+        before = steps if later is None else min(steps, later.step)
+        seen = before * recipe.batch_size
+        epochs = seen / self._examples(settings)
+        if later is not None:
+            more = (steps - before) * later.recipe.batch_size
+            seen, epochs = seen + more, epochs + more / self._examples(later.settings)
+        return seen, epochs
+
     def sizes(self, settings: Settings) -> Sizes:
         """Sizes of the settings' network, measured once for each shape."""
         # nothing else can matter to a shape: how long to train, on what and by which chance
-        irrelevant = dict.fromkeys(("parameters", *LENGTHS)) | {"steps": 1, "seed": 0, "learning_rate": 1.0, "n_train": None}
+        irrelevant = dict.fromkeys(("parameters", "n_train", "switch", *LENGTHS)) | {"steps": 1, "seed": 0, "learning_rate": 1.0}
+        irrelevant[SWITCHED_AT] = NEVER
         return self._sizes(settings.model_copy(update=irrelevant))
 
     @lru_cache(maxsize=4096)  # noqa: B019 - as long as the workload lives
@@ -410,8 +480,11 @@ def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _points(settings: LearnerSettings, recipe: Recipe, examples: int) -> tuple[int, ...]:
-    if settings.curve == "log_spaced":
-        return log_spaced(recipe.steps)
+    usual = log_spaced(recipe.steps) if settings.curve == "log_spaced" else _after_epochs(recipe, examples)
+    return tuple(sorted({*usual, *evenly_spaced(recipe.steps)})) if settings.switch else usual
+
+
+def _after_epochs(recipe: Recipe, examples: int) -> tuple[int, ...]:
     per_epoch = examples / recipe.batch_size
     epochs = math.floor(recipe.steps / per_epoch)
     return (*(math.ceil(per_epoch * number) for number in range(1, epochs + 1)), recipe.steps)
