@@ -14,7 +14,7 @@ from trialhouse.registration import Registration
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Level, Study
-from trialhouse.workloads.protocol import Learner
+from trialhouse.workloads.protocol import Learner, Plan, work_of
 from trialhouse.workloads.registry import is_learner, load_learner
 
 JOULES_PER_KWH = 3.6e6
@@ -149,9 +149,8 @@ def _cost(planned: Registration, learner: Learner | None, flops_per_s: float | N
     left = [trial for trial in planned.trials if trial.trial_id not in there]
     flops, left_flops, rate_from, minutes = None, None, None, None
     if learner is not None:
-        every = {trial.trial_id: learner.plan(trial.factors).training_flops for trial in planned.trials}
-        prices = sorted((every[trial.trial_id] for trial in left), reverse=True)
-        flops, left_flops = float(sum(every.values())), float(sum(prices))
+        prices = _prices(learner, left)
+        flops, left_flops = float(sum(_prices(learner, planned.trials))), float(sum(prices))
         rate_from = "stated" if flops_per_s is not None else None
         if flops_per_s is None:
             flops_per_s, count = _rate(landing, {trial.trial_id for trial in planned.trials})
@@ -161,6 +160,15 @@ def _cost(planned: Registration, learner: Learner | None, flops_per_s: float | N
     kwh = None if minutes is None or watts is None else watts * minutes * 60 / JOULES_PER_KWH
     landed = len(planned.trials) - len(left)
     return Cost(len(planned.trials), landed, flops, left_flops, flops_per_s, rate_from, settings.trial_workers, minutes, kwh)
+
+
+def _prices(learner: Learner, trials: Sequence[Trial]) -> list[float]:
+    """Arithmetic of each trial, or of a trunk with its branches, the largest first."""
+    units: dict[str, list[Plan]] = {}
+    for trial in trials:
+        plan = learner.plan(trial.factors)
+        units.setdefault(plan.trunk_id or trial.trial_id, []).append(plan)
+    return sorted(map(work_of, units.values()), reverse=True)
 
 
 def _makespan(prices: Sequence[float], workers: int) -> float:

@@ -114,13 +114,11 @@ def train(
         When the time is over.
     """
     import torch
-    from torch.nn import functional
 
     optimiser = optimiser_for(list(network.parameters()), recipe)
     due = set(log_spaced(recipe.steps) if points is None else points)
     if recipe.patience is not None:
         due |= {math.ceil(recipe.steps * number / STOPPING_POINTS) for number in range(1, STOPPING_POINTS + 1)}
-    precision = torch.autocast("cpu", dtype=torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
     best, worse, seen, total, correct = math.inf, 0, 0, 0.0, 0
     last = held = Scores(math.nan, math.nan)
     ends_at = time.monotonic() + timeout_s
@@ -132,24 +130,8 @@ def train(
                 data, recipe = switch.data, switch.recipe
                 for group in optimiser.param_groups:
                     group["weight_decay"] = recipe.weight_decay
-            rate = recipe.learning_rate_at(step - 1)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            inputs, targets = data.batch(chosen)
-            with precision:
-                scores = network(inputs).flatten(0, -2)
-            targets = targets.flatten()
-            loss = functional.cross_entropy(scores.float(), targets)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.clip is not None:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            optimiser.step()
-            value = loss.item()
-            if not math.isfinite(value):
-                raise DivergedError(step)
-            seen, total = seen + len(targets), total + value * len(targets)
-            correct += int((scores.detach().argmax(1) == targets).sum())
+            value, right, count = update(network, optimiser, recipe, step, *data.batch(chosen))
+            seen, total, correct = seen + count, total + value * count, correct + right
             if step in due:
                 last = Scores(total / seen, correct / seen)
                 seen, total, correct = 0, 0.0, 0
@@ -164,6 +146,37 @@ def train(
             if time.monotonic() > ends_at:
                 raise TimedOutError(step, timeout_s)
     return Trained(recipe.steps, last, held, is_stopped_early=False)
+
+
+def update(
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, inputs: torch.Tensor, targets: torch.Tensor
+) -> tuple[float, int, int]:
+    """One step (counted from 1) on one batch: its mean loss, and how many of how many targets had the highest score.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not finite.
+    """
+    import torch
+    from torch.nn import functional
+
+    rate = recipe.learning_rate_at(step - 1)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", dtype=torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext():
+        scores = network(inputs).flatten(0, -2)
+    targets = targets.flatten()
+    loss = functional.cross_entropy(scores.float(), targets)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if recipe.clip is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimiser.step()
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DivergedError(step)
+    return value, int((scores.detach().argmax(1) == targets).sum()), len(targets)
 
 
 def evaluate(network: torch.nn.Module, data: Data) -> Scores:

@@ -34,6 +34,9 @@ class Recipe:
         (Hu et al. 2024, MiniCPM).
     warmup, decay
         Shares of all steps.
+    trunk_steps
+        With `warmup_stable_decay`: the run branches off a longer one of so many steps, whose warm-up it shares. Until its own decay
+        begins, at `branch_step`, its learning rates are those of every other branch; None: it stands alone.
     weight_decay
         As the optimiser applies it.
     precision
@@ -55,9 +58,18 @@ class Recipe:
     precision: Precision = "float32"
     clip: float | None = None
     patience: int | None = None
+    trunk_steps: int | None = None
+
+    @property
+    def branch_step(self) -> int:
+        """Steps before the decay."""
+        return self.steps - max(1, round(self.decay * self.steps))
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
+        if self.trunk_steps is not None and step < self.branch_step:  # the same bits in all branches, whatever their length
+            done = (step + 0.5) / self.trunk_steps
+            return self.learning_rate * (_warm(done, self.warmup) if done < self.warmup else 1.0)
         return self.learning_rate * self._share((step + 0.5) / self.steps)  # in its middle: no step is without effect
 
     def _share(self, done: float) -> float:
@@ -66,7 +78,7 @@ class Recipe:
             return 1.0
         if self.schedule == "one_cycle":
             return _warm(done, 1 / 3) if done < 1 / 3 else 0.5 * (1 + math.cos(math.pi * (done - 1 / 3) / (2 / 3)))
-        if done < self.warmup:
+        if done < self.warmup and self.trunk_steps is None:
             return _warm(done, self.warmup)
         if self.schedule == "cosine":
             return 0.1 + 0.45 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))

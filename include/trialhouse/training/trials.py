@@ -21,7 +21,7 @@ from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.designs import Trial
 from trialhouse.studies.spec import Study
 from trialhouse.training.threads import circumstances, one_thread
-from trialhouse.workloads.protocol import GroupLearner, Learner, Lesson
+from trialhouse.workloads.protocol import GroupLearner, Learner, Lesson, TrunkLearner, work_of
 from trialhouse.workloads.registry import load_learner
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,10 @@ def train_trials_for(study: Study, trials: Sequence[Trial], *, rerun: bool = Fal
             with machine_slot("shared", settings), one_thread():
                 if len(group) == 1:
                     _train(learner, attempts[group[0].trial_id], study.trial_timeout_s)
+                elif (
+                    learner.plan(group[0].factors).trunk_id is not None
+                ):  # those that are left: each comes to the same bits whoever is with it
+                    _train_branches(learner, [attempts[trial.trial_id] for trial in todo], study.trial_timeout_s)
                 else:  # all of them, whichever have landed: another group would come to other bits
                     _train_together(learner, list(attempts.values()), study.trial_timeout_s)
             for trial in todo:
@@ -86,17 +90,23 @@ def train_trials_for(study: Study, trials: Sequence[Trial], *, rerun: bool = Fal
 
 
 def groups_of(learner: Learner, trials: Sequence[Trial], settings: Settings) -> list[list[Trial]]:
-    """The trials in the order in which they are trained: the longest first, and together where a GPU makes that faster.
+    """The trials in the order in which they are trained: the longest first, together where a GPU makes that faster or they share a trunk.
 
     Which trials form a group depends on the study alone, not on what has landed.
     """
-    price = {trial.trial_id: learner.plan(trial.factors).training_flops for trial in trials}
+    plans = {trial.trial_id: learner.plan(trial.factors) for trial in trials}
     groups: dict[str, list[Trial]] = {}
     can_group = isinstance(learner, GroupLearner) and _is_worth_grouping(settings)
     for trial in sorted(trials, key=lambda trial: trial.position):
-        key = learner.together_key(trial.factors) if can_group else None  # type: ignore[attr-defined]
+        key = plans[trial.trial_id].trunk_id
+        if key is None and can_group:
+            key = learner.together_key(trial.factors)  # type: ignore[attr-defined]
         groups.setdefault(key or trial.trial_id, []).append(trial)
-    return sorted(groups.values(), key=lambda group: (-sum(price[trial.trial_id] for trial in group), group[0].position))
+
+    def order(group: list[Trial]) -> tuple[float, int]:
+        return -work_of([plans[trial.trial_id] for trial in group]), group[0].position
+
+    return sorted(groups.values(), key=order)
 
 
 def _is_worth_grouping(settings: Settings) -> bool:
@@ -146,6 +156,18 @@ def _train(learner: Learner, journal: _Journal, timeout_s: float) -> None:
         journal.take(learner.learn(journal.trial.factors, journal.note, timeout_s))
 
 
+def _train_branches(learner: Learner, journals: Sequence[_Journal], timeout_s: float) -> None:
+    assert isinstance(learner, TrunkLearner)
+    told = {"trunk_id": Reading(text=learner.plan(journals[0].trial.factors).trunk_id)}
+    lessons: list[Lesson | Exception]
+    try:
+        notes = [journal.note for journal in journals]
+        lessons = [*learner.learn_branches([journal.trial.factors for journal in journals], notes, timeout_s * len(journals))]
+    except Exception as error:  # what stops the call stops all of its trials
+        lessons = [error] * len(journals)
+    _take_all(journals, lessons, told)
+
+
 def _train_together(learner: Learner, journals: Sequence[_Journal], timeout_s: float) -> None:
     import torch
 
@@ -159,6 +181,10 @@ def _train_together(learner: Learner, journals: Sequence[_Journal], timeout_s: f
         lessons = [*learner.learn_together(factors, [journal.note for journal in journals], device, timeout_s * len(journals))]
     except Exception as error:  # what stops one call stops all of its trials
         lessons = [error] * len(journals)
+    _take_all(journals, lessons, told)
+
+
+def _take_all(journals: Sequence[_Journal], lessons: Sequence[Lesson | Exception], told: dict[str, Reading]) -> None:
     for journal, lesson in zip(journals, lessons, strict=True):
         journal.attempt.profiles = circumstances() | told
         with journal.failures():

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WorkloadError
-from trialhouse.learning.engine import DivergedError, Note
+from trialhouse.learning.engine import DivergedError, Note, TimedOutError
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.workloads.image_learner import ImageLearner
@@ -86,6 +86,14 @@ class ImageClassifier:
         """See `GroupLearner`."""
         learner = self._of_trial(trials[0])[0]
         lessons = learner.learn_together([self._of_trial(factors)[1] for factors in trials], notes, device, timeout_s)
+        return [_with(factors, lesson) if isinstance(lesson, Lesson) else lesson for factors, lesson in zip(trials, lessons, strict=True)]
+
+    def learn_branches(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], timeout_s: float
+    ) -> list[Lesson | DivergedError | TimedOutError]:
+        """See `TrunkLearner`."""
+        learner = self._of_trial(trials[0])[0]
+        lessons = learner.learn_branches([self._of_trial(factors)[1] for factors in trials], notes, timeout_s)
         return [_with(factors, lesson) if isinstance(lesson, Lesson) else lesson for factors, lesson in zip(trials, lessons, strict=True)]
 
     def _of_trial(self, factors: Mapping[str, Level]) -> tuple[ImageLearner[Any], dict[str, Level]]:

@@ -19,7 +19,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -30,10 +30,11 @@ from trialhouse.capabilities.registry import PREFIX, examine, load_capabilities
 from trialhouse.errors import WorkloadError
 from trialhouse.identity import content_id, seed_of
 from trialhouse.learning.data import Data
-from trialhouse.learning.engine import DivergedError, Note, Scores, Switch, Trained, evaluate, train
+from trialhouse.learning.engine import DivergedError, Note, Scores, Switch, TimedOutError, Trained, evaluate, train
 from trialhouse.learning.recipe import Optimiser, Precision, Recipe, Schedule, log_spaced
 from trialhouse.learning.sizes import Sizes, measure_sizes
 from trialhouse.learning.together import Pupil, can_train_together, train_together
+from trialhouse.learning.trunk import Branch, Leaf, train_branches
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 from trialhouse.studies.switches import NEVER, SWITCHED_AT, evenly_spaced, switch_step
@@ -101,6 +102,10 @@ class LearnerSettings(BaseModel):
     """Share of the steps; of `cosine` and `warmup_stable_decay`."""
     decay: float = Field(0.2, ge=0, le=1)
     """Share of the steps; of `warmup_stable_decay`."""
+    trunk_steps: int | None = Field(None, ge=1)
+    """With `warmup_stable_decay` and `steps` as a factor: all lengths share the warm-up of a run of so many steps, so that until its decay
+    each is the same run, which is trained once (`trialhouse.learning.trunk`). `seed` must then be blocked: branches of a trunk share
+    their chance and are one repeated unit."""
     weight_decay: float = Field(0.0, ge=0)
     """As the optimiser applies it."""
     clip: float | None = Field(None, gt=0)
@@ -130,6 +135,12 @@ class LearnerSettings(BaseModel):
             raise ValueError(f"switched_at below {NEVER:g} needs a switch, got none: say which setting changes")
         if self.switch and self.patience is not None:
             raise ValueError(f"a trial that switches must make all its steps, got patience {self.patience}: it might end before")
+        if self.trunk_steps is not None and (self.schedule != "warmup_stable_decay" or self.steps is None):
+            raise ValueError(
+                f"trunk_steps needs schedule warmup_stable_decay and a length by steps, got {self.schedule}, steps {self.steps}"
+            )
+        if self.trunk_steps is not None and (self.switch or self.patience is not None):
+            raise ValueError("branches of a trunk neither switch nor stop early, got switch or patience: remove one")
         return self
 
 
@@ -233,6 +244,9 @@ class NetworkLearner(ABC, Generic[Settings]):
             if factor.name in self.source:
                 raise WorkloadError("all trials of a study must use the same data", f"the factor {factor.name!r}", "make it a setting")
         check_settings(self.kind, self.name, factors, self._of_trial)
+        if self.settings.trunk_steps is not None and not any((factor.name, factor.assignment) == ("seed", "blocked") for factor in factors):
+            expected = "seed must be a blocked factor where trunk_steps is set: branches of a trunk are one repeated unit"
+            raise WorkloadError(expected, "no blocked seed", "block it or remove trunk_steps")
         if len(set(LENGTHS) & {factor.name for factor in factors}) > 1:
             raise WorkloadError(f"at most one of {', '.join(LENGTHS)} can be a factor: each determines the others", "several", "remove one")
 
@@ -261,7 +275,12 @@ class NetworkLearner(ABC, Generic[Settings]):
         # the learning rate stays what was assigned: its rule is part of the intervention on width
         realised = {name: known.get(name, level) for name, level in factors.items()}
         quantities = {**known, "learning_rate": recipe.learning_rate}
-        return Plan(realised, float(known["training_flops"]), quantities, tuple(solved))
+        trunk_id, trunk_flops = None, 0.0
+        if settings.trunk_steps is not None:
+            shared = settings.model_copy(update={"steps": settings.trunk_steps, "decay": 0.0}).model_dump()
+            trunk_id = content_id("trunk", {"workload": self.name, "settings": shared})
+            trunk_flops = float(recipe.branch_step * recipe.batch_size * sizes.training_flops)
+        return Plan(realised, float(known["training_flops"]), quantities, tuple(solved), trunk_id, trunk_flops)
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""
@@ -283,7 +302,7 @@ class NetworkLearner(ABC, Generic[Settings]):
     def together_key(self, factors: Mapping[str, Level]) -> str | None:
         """See `GroupLearner`: trials that differ in chance or noise only. One that switches is trained alone."""
         settings, recipe, _ = self._solved(factors)
-        if settings.switched_at < NEVER or not can_train_together(self.network(settings), recipe):
+        if settings.trunk_steps is not None or settings.switched_at < NEVER or not can_train_together(self.network(settings), recipe):
             return None
         noise = ("seed", "label_noise", "feature_noise", "corruption", "unique_share")
         free = {name: self.kind.model_fields[name].default for name in noise if name in factors}
@@ -301,6 +320,24 @@ class NetworkLearner(ABC, Generic[Settings]):
         return [
             one if isinstance(one, DivergedError) else self._lesson(factors, run, one, share_s)
             for factors, run, one in zip(trials, runs, ended, strict=True)
+        ]
+
+    def learn_branches(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], timeout_s: float
+    ) -> list[Lesson | DivergedError | TimedOutError]:
+        """See `TrunkLearner`."""
+        first = self._run(trials[0])
+        solved = [self._solved(factors)[:2] for factors in trials]
+        branches = [
+            Branch(recipe, _points(settings, recipe, len(first.training)), note)
+            for (settings, recipe), note in zip(solved, notes, strict=True)
+        ]
+        leaves = train_branches(first.network, first.training, first.validation, branches, seed=first.seed, timeout_s=timeout_s)
+        return [
+            self._lesson(factors, replace(first, settings=settings, recipe=recipe, network=leaf.network), leaf.trained, leaf.cpu_s)
+            if isinstance(leaf, Leaf)
+            else leaf
+            for factors, (settings, recipe), leaf in zip(trials, solved, leaves, strict=True)
         ]
 
     def _run(self, factors: Mapping[str, Level]) -> _Run:
@@ -402,7 +439,11 @@ class NetworkLearner(ABC, Generic[Settings]):
     def sizes(self, settings: Settings) -> Sizes:
         """Sizes of the settings' network, measured once for each shape."""
         # nothing else can matter to a shape: how long to train, on what and by which chance
-        irrelevant = dict.fromkeys(("parameters", "n_train", "switch", *LENGTHS)) | {"steps": 1, "seed": 0, "learning_rate": 1.0}
+        irrelevant = dict.fromkeys(("parameters", "n_train", "switch", "trunk_steps", *LENGTHS)) | {
+            "steps": 1,
+            "seed": 0,
+            "learning_rate": 1.0,
+        }
         irrelevant[SWITCHED_AT] = NEVER
         return self._sizes(settings.model_copy(update=irrelevant))
 
@@ -447,7 +488,7 @@ class NetworkLearner(ABC, Generic[Settings]):
         rate = settings.learning_rate
         if settings.learning_rate_rule == "inverse_width":
             rate *= settings.reference_width / settings.width
-        return Recipe(
+        recipe = Recipe(
             steps=steps,
             batch_size=batch_size,
             learning_rate=min(rate, settings.most_learning_rate),
@@ -459,7 +500,13 @@ class NetworkLearner(ABC, Generic[Settings]):
             precision=settings.precision,
             clip=settings.clip,
             patience=settings.patience,
+            trunk_steps=settings.trunk_steps,
         )
+        trunk = settings.trunk_steps
+        if trunk is not None and not settings.warmup * trunk <= recipe.branch_step <= trunk:
+            expected = f"a branch must leave its trunk of {trunk:,} steps after the warm-up and before its end"
+            raise WorkloadError(expected, f"a decay after {recipe.branch_step:,} of {steps:,} steps", "change steps, warmup or trunk_steps")
+        return recipe
 
     def _examples(self, settings: Settings) -> int:
         """Training examples of a trial, from what `n_train` counts."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from trialhouse.learning.engine import DivergedError, Note
+from trialhouse.learning.engine import DivergedError, Note, TimedOutError
 from trialhouse.studies.designs import WorkloadIdentity
 from trialhouse.studies.spec import Factor, Level
 
@@ -117,12 +117,21 @@ class Plan:
         Name -> value of what an intervention can hold or change, factors or not.
     solved
         Those of them that were solved for.
+    trunk_id, trunk_flops
+        The run that it shares with other trials up to a point (`TrunkLearner`), and how much of its arithmetic that is.
     """
 
     realised: Mapping[str, Level]
     training_flops: float
     quantities: Mapping[str, Level] = field(default_factory=dict)
     solved: tuple[str, ...] = ()
+    trunk_id: str | None = None
+    trunk_flops: float = 0.0
+
+
+def work_of(plans: Sequence[Plan]) -> float:
+    """Floating-point operations of trials that run as one group: what branches of a trunk share is made once."""
+    return sum(plan.training_flops - plan.trunk_flops for plan in plans) + max(plan.trunk_flops for plan in plans)
 
 
 @dataclass(frozen=True)
@@ -171,3 +180,13 @@ class GroupLearner(Learner, Protocol):
         self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], device: torch.device, timeout_s: float
     ) -> list[Lesson | DivergedError]:
         """Run trials of one key; a trial that diverges stops no other (`Learner.learn`)."""
+
+
+@runtime_checkable
+class TrunkLearner(Learner, Protocol):
+    """A learner some of whose trials are, up to a point, the same run: it makes that once, and each comes to what it comes to alone."""
+
+    def learn_branches(
+        self, trials: Sequence[Mapping[str, Level]], notes: Sequence[Note], timeout_s: float
+    ) -> list[Lesson | DivergedError | TimedOutError]:
+        """Run trials of one trunk (`Plan.trunk_id`, `Learner.learn`); what stops one stops no other, but for what stops their trunk."""
