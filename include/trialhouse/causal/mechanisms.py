@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from trialhouse.causal.inference import Array
 from trialhouse.causal.model import CausalGraph
-from trialhouse.causal.refute import numpy_seed
 from trialhouse.causal.sample import is_number, label, require_columns
 from trialhouse.errors import EstimationError
 
@@ -486,3 +485,14 @@ def _unusable(digraph: nx.DiGraph, rows: pd.DataFrame, node: str, categorical: C
 
 def _has_gaps(rows: pd.DataFrame, node: str) -> bool:
     return bool(rows[node].isna().mean() > MAX_MISSING)
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """Seed NumPy's global state within the block and put it back."""
+    state = np.random.get_state()  # DoWhy draws from it
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -91,7 +91,7 @@ def estimate_study(
     for estimand in study.estimands:
         if estimand.over_training:
             graph = _graph(study, estimand, graphs, *_treatment_factor(study, estimand), None)
-            cluster = _cluster(frame, block)
+            cluster = repeated_unit(frame, block)
             results.extend(
                 answer_over_training(study, estimand, frame, curves, graph, study_id=study_id, cluster=cluster, lost_for=LOST_FOR, at=now)
             )
