@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS
 
-from trialhouse.causal.inference import least_squares, partial_r2
+from trialhouse.causal.inference import least_squares
 from trialhouse.causal.instruments import (
     ConfidenceSet,
     agreement_of_instruments,
@@ -237,20 +237,20 @@ def test_a_hidden_common_cause_shows_between_adjustment_and_instrument() -> None
 def test_power_against_a_hidden_cause_is_that_of_simulations() -> None:
     """A middling and a strong instrument; 120 draws of 500 rows each."""
     rng, draws, r2 = np.random.default_rng(12), 120, 0.2
-    for share in (0.3, 0.6):
-        cause = r2 * (1 - share)
+    for share in (0.1, 0.3):
         rejected, told = 0, []
         for _ in range(draws):
             z, u, noise, rest = rng.normal(size=(4, 500))
-            t = math.sqrt(share) * z + math.sqrt(cause) * u + math.sqrt(1 - share - cause) * noise
-            y = TRUTH * t + math.sqrt(r2 / ((1 - cause) * (1 - r2))) * u + rest
+            t = math.sqrt(share) * z + math.sqrt(r2) * u + math.sqrt(1 - share - r2) * noise
+            y = TRUTH * t + math.sqrt(r2) / (1 - r2) * u + rest  # given t, the variance of u is 1 - r2
             frame = pd.DataFrame({"z": z, "t": t, "y": y})
             sample = make_sample(frame, treatment="t", outcome="y", arms=frame["t"], covariates=(), is_binary=False)
-            column = instrument_columns(sample, ["z"])
-            rejected += (durbin_wu_hausman(sample, ["z"]).p_value or 0) < 0.05
-            told.append(power_against_hidden_cause(effective_f(sample, column), partial_r2(column, sample.arms, sample.matrix), 497))
+            rejected += (durbin_wu_hausman(sample, ["z"]).p_value or 1) < 0.05
+            told.append(power_against_hidden_cause(effective_f(sample, instrument_columns(sample, ["z"])), 497))
         power = float(np.mean(told))
         assert abs(rejected / draws - power) < 2.6 * math.sqrt(power * (1 - power) / draws)
+    assert power_against_hidden_cause(160, 497) == pytest.approx(0.8, abs=0.01)
+    assert power_against_hidden_cause(260, 497) == pytest.approx(0.95, abs=0.01)
 
 
 def test_an_instrument_that_would_miss_much_does_not_count_as_power() -> None:
