@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from trialhouse.causal import refute
 from trialhouse.causal.battery import STOCK_REFUTERS, stock_refuter
+from trialhouse.causal.diagnostics import balance, effective_trials
 from trialhouse.causal.identify import Identification
 from trialhouse.causal.implications import implied_independences
-from trialhouse.causal.instruments import durbin_wu_hausman, first_stage
+from trialhouse.causal.instruments import agreement_of_instruments, durbin_wu_hausman, first_stage
 from trialhouse.causal.negative_controls import negative_control_outcome, negative_control_treatment, place_controls
 from trialhouse.causal.recipes import PRIMARY, RECIPES
 from trialhouse.causal.recipes.fit import Fit
+from trialhouse.causal.robust_shift import robust_shift
 from trialhouse.causal.sample import Sample
 from trialhouse.causal.sensitivity import sensitivity
+from trialhouse.causal.specification import specification
 from trialhouse.causal.verdict import Check
 
 if TYPE_CHECKING:
@@ -48,8 +51,11 @@ def attacks(
         return
     if fit.instrumented is not None:
         yield first_stage(fit.instrumented, sample.instruments, sample.treatment)
+        yield agreement_of_instruments(fit.instrumented, sample.instruments)
     elif PRIMARY in fits:
         yield from refute.recipe_agreement(fit, [fits[name] for name in _peers(fit.recipe, fits)])
+    if fit.instrumented is None:
+        yield from _roles(question, identification, sample, is_random=is_random)
     if fit.recipe != PRIMARY:
         return
     yield refute.repeated_units(sample, fit, question.cluster, question.ids)
@@ -58,9 +64,16 @@ def attacks(
     if "left_out_columns" in question.refuters:
         candidates = [column for column in question.left_out if column not in sample.covariates]
         yield refute.left_out_columns(sample, candidates, is_random=is_random)
-    yield from _roles(question, identification, sample, is_random=is_random)
     if not comparison.is_refuted:
         return
+    if fit.partialled is not None and not set(sample.values.tolist()) <= {0.0, 1.0}:
+        yield robust_shift(fit.partialled, sample.outcome, span=span)
+    if not is_random:
+        # Among observed trials the line has to be right; effects that differ are no fault of it, but of what one average says.
+        yield specification(sample, seed=refute.seed_of(seed, "specification"), interactions=False)
+        if fit.partialled is not None:
+            yield balance(sample, fit.partialled)
+            yield effective_trials(sample, fit.partialled)
     for name in STOCK_REFUTERS:
         if name in question.refuters and fit.partialled is not None:
             yield stock_refuter(name, sample, fit.partialled, span=span, simulations=question.simulations, seed=refute.seed_of(seed, name))
@@ -79,10 +92,11 @@ def _roles(question: Question, identification: Identification, sample: Sample, *
         yield durbin_wu_hausman(sample, instruments, question.categorical)
     named = [node for node in question.graph.roles.get("negative_control", ()) if node in sample.frame]
     controls = place_controls(question.graph, sample.treatment, sample.outcome, sample.covariates, named)
+    treatments = (*controls.treatments, *question.unaffecting)
     if controls.outcomes:
         yield negative_control_outcome(sample, controls.outcomes, question.categorical)
-    if controls.treatments:
-        yield negative_control_treatment(sample, controls.treatments, question.categorical)
+    if treatments:
+        yield negative_control_treatment(sample, treatments, question.categorical)
     yield implied_independences(
         sample,
         question.graph,

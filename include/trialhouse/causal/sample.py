@@ -45,6 +45,8 @@ class Sample:
         Length n: codes of the repeated units, if there are any.
     instruments
         Columns that move the treatment and reach the outcome by no other way, where the graph names any.
+    modifiers
+        Columns by which effects may differ, where the graph names any.
     categorical
         Columns that are categories though they may be numbers.
     """
@@ -59,6 +61,7 @@ class Sample:
     encoded: pd.DataFrame
     clusters: NDArray[np.int64] | None
     instruments: tuple[str, ...] = ()
+    modifiers: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
 
     @property
@@ -185,6 +188,7 @@ def make_sample(
     cluster: str | None = None,
     is_binary: bool = True,
     instruments: Sequence[str] = (),
+    modifiers: Sequence[str] = (),
 ) -> Sample:
     """The rows of a contrast as numbers.
 
@@ -200,8 +204,8 @@ def make_sample(
         Those of the covariates that are categories even if they are numbers. Texts always are.
     cluster
         Column of the repeated units.
-    instruments
-        Columns of instruments.
+    instruments, modifiers
+        Columns with these roles.
     """
     index = frame.index
     encoded = encode(frame, [name for name in covariates if frame[name].nunique() > 1], categorical)
@@ -217,6 +221,7 @@ def make_sample(
         encoded=encoded.reset_index(drop=True),
         clusters=clusters,
         instruments=tuple(instruments),
+        modifiers=tuple(modifiers),
         categorical=tuple(categorical),
     )
 

@@ -32,6 +32,10 @@ _FINISHED_ONLY = (
 _ENVIRONMENT = ("position", "slot_order", "host")
 """Columns that treatments cannot cause, but that may go with outcomes."""
 
+_OF_WEIGHTS = ("accuracy", "accuracy_as_served", "weights_accuracy")
+_OF_MEASURING = (HARDWARE_CLASS, "batch_size", "num_workers")
+"""How weights are put to work cannot change how accurate they are: negative controls that come free."""
+
 _IDS = ("trial_id", HARDWARE_CLASS)
 
 
@@ -212,6 +216,11 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 simulations=study.refuter_simulations,
                 seed=study.estimation_seed,
                 left_out=tuple(left_out),
+                unaffecting=tuple(
+                    name
+                    for name in _OF_MEASURING
+                    if estimand.outcome in _OF_WEIGHTS and name in frame and name not in (estimand.by, factor.name)
+                ),
                 placebo=placebo,
                 ids=_IDS,
                 subgroup_column=estimand.by,

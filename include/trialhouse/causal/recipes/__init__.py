@@ -40,6 +40,8 @@ class Recipe:
         Whether it uses covariates.
     needs
         What a sample must have: a treatment with two arms, or instruments.
+    has_effects
+        Whether it tells effects by what modifies them, and so needs modifiers.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Recipe:
     fit: Callable[[Sample, int, Nuisances], Fit]
     is_adjusted: bool = True
     needs: Literal["arms", "instruments"] | None = None
+    has_effects: bool = False
 
 
 def fit_recipe(name: str, sample: Sample, *, span: float = 1.0, seed: int = 0, nuisances: Nuisances | None = None) -> Fit:
@@ -82,6 +85,39 @@ def _double_ml(name: str, family: str) -> Recipe:
     return Recipe(name, WEIGHTED, fit)
 
 
+def _doubly_robust(name: str, family: str) -> Recipe:
+    def fit(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
+        from trialhouse.causal.recipes.doubly_robust import doubly_robust
+
+        return doubly_robust(sample, name=name, seed=seed, family=family, settings=nuisances.get(family, {}))
+
+    return Recipe(name, AVERAGE, fit, needs="arms")
+
+
+def _of_propensity(name: str) -> Recipe:
+    def fit(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
+        from trialhouse.causal.recipes import matching, weighting
+
+        makers: dict[str, Callable[..., Fit]] = {
+            "weighting": weighting.weighting,
+            "matching": matching.matching,
+            "propensity_matching": matching.propensity_matching,
+        }
+        return makers[name](sample, name=name, seed=seed)
+
+    return Recipe(name, AVERAGE, fit, needs="arms")
+
+
+def _by_modifier(name: str, estimand: str, needs: Literal["arms"] | None) -> Recipe:
+    def fit(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
+        from trialhouse.causal.recipes import by_modifier
+
+        family = next(iter(nuisances), "lasso")
+        return by_modifier.RECIPES[name](sample, sample.modifiers, name=name, seed=seed, family=family, settings=nuisances.get(family, {}))
+
+    return Recipe(name, estimand, fit, needs=needs, has_effects=True)
+
+
 def _naive(sample: Sample, seed: int, nuisances: Nuisances) -> Fit:
     from trialhouse.causal.recipes.linear import naive
 
@@ -112,5 +148,15 @@ RECIPES: dict[str, Recipe] = {
         _double_ml("double_ml", "lasso"),
         _double_ml("double_ml_boosting", "boosting"),
         _double_ml("double_ml_forest", "forest"),
+        _doubly_robust("doubly_robust", "lasso"),
+        _doubly_robust("doubly_robust_boosting", "boosting"),
+        _of_propensity("weighting"),
+        _of_propensity("matching"),
+        _of_propensity("propensity_matching"),
+        _by_modifier("linear_dr", f"a line in the modifiers; on average {AVERAGE}", "arms"),
+        _by_modifier("group_effects", f"{AVERAGE} among the trials of each level or fifth", "arms"),
+        _by_modifier("linear_dml", "a line in the modifiers, weighted by the variance of the treatment given the covariates", None),
+        _by_modifier("causal_forest", "the effect near each value of the modifiers, for exploring", None),
+        *(_by_modifier(f"{kind}_learner", "points without errors, for exploring", "arms") for kind in ("s", "t", "x", "dr")),
     )
 }
