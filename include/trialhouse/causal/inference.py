@@ -180,7 +180,11 @@ def _wilson(events: int, trials: int) -> tuple[float, float]:
 
 
 def _with_constant(covariates: Array) -> Array:
-    return np.column_stack([np.ones(len(covariates)), covariates])
+    """Columns that span the constant and the covariates, all of one size: beside FLOPs a dummy must not count as rounding error."""
+    centred = covariates - covariates.mean(axis=0) if len(covariates) else covariates
+    scale = centred.std(axis=0) if len(covariates) else np.ones(covariates.shape[1])
+    varies = scale > 1e-12 * np.abs(covariates).max(axis=0, initial=0.0)
+    return np.column_stack([np.ones(len(covariates)), np.divide(centred, scale, out=np.zeros_like(centred), where=varies)])
 
 
 def _residuals(target: Array, covariates: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from trialhouse.causal.inference import coefficient, is_degenerate, least_squares, partial_r2, score_interval
+from trialhouse.causal.inference import coefficient, is_degenerate, least_squares, linear_basis, partial_r2, score_interval
 
 
 def draw(rows: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,3 +113,16 @@ def test_partial_r2_of_a_group_of_columns() -> None:
     full = sm.OLS(outcome, sm.add_constant(np.column_stack([treatment, covariates]))).fit().ssr
     base = sm.OLS(outcome, sm.add_constant(np.column_stack([treatment, covariates[:, :1]]))).fit().ssr
     assert partial_r2(covariates[:, 1:], outcome, np.column_stack([treatment, covariates[:, :1]])) == pytest.approx(1 - full / base)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e9, 1e15])
+def test_units_of_a_covariate_change_nothing(scale: float) -> None:
+    """FLOPs beside a dummy: neither the dummy nor the constant may be taken for rounding errors."""
+    rng = np.random.default_rng(0)
+    w, dummy = 3 + rng.normal(size=100), (rng.random(100) < 0.5).astype(float)
+    t = (w + rng.normal(size=100) > 3).astype(float)
+    y = 0.5 * t + w + dummy + rng.normal(size=100)
+    usual, scaled = (least_squares(t, y, np.column_stack([w * factor, dummy, np.full(100, 0.1)])) for factor in (1.0, scale))
+    assert linear_basis(np.column_stack([w * scale, dummy, np.full(100, 0.1)])).shape[1] == 3
+    assert scaled.estimate == pytest.approx(usual.estimate, rel=1e-9)
+    assert scaled.standard_error == pytest.approx(usual.standard_error, rel=1e-9)
