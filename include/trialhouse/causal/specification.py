@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trialhouse.causal.diagnostics import second_degree_terms
-from trialhouse.causal.inference import DETERMINED, Array
+from trialhouse.causal.inference import DETERMINED, Array, linear_basis
 from trialhouse.causal.sample import Sample
 from trialhouse.causal.verdict import ALPHA, Check
 
@@ -57,7 +57,7 @@ def specification(sample: Sample, *, seed: int, interactions: bool = True, draws
     if terms.empty:
         return Check(name, "not_applicable", "There are no covariates whose shape could be wrong.")
     units = None if sample.clusters is None else np.unique(sample.clusters, return_inverse=True)[1]
-    basis = _orthonormal(np.column_stack([np.ones(len(sample.arms)), sample.matrix, sample.arms]))
+    basis = linear_basis(np.column_stack([sample.matrix, sample.arms]))
     if len(sample.arms) - basis.shape[1] < MIN_FREEDOM or (units is not None and units.max() + 1 < MIN_UNITS):
         return Check(name, "not_applicable", "There are too few trials to tell the shape of the regression.")
     values = terms.to_numpy(dtype=float)
@@ -122,8 +122,3 @@ def _statistics(scores: Array, errors: Array, units: NDArray[np.int64] | None) -
             variance += (scores[rows].T @ errors[rows]) ** 2
     result: Array = np.divide(total**2, variance, out=np.zeros_like(total), where=variance > 0)
     return result
-
-
-def _orthonormal(columns: Array) -> Array:
-    left, singular, _ = np.linalg.svd(columns / np.maximum(np.sqrt((columns**2).sum(axis=0)), 1e-300), full_matrices=False)
-    return left[:, singular > singular[0] * 1e-10]

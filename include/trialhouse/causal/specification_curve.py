@@ -6,25 +6,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trialhouse.causal.identify import rules_broken
-from trialhouse.causal.inference import DETERMINED, Inference, least_squares
 from trialhouse.causal.model import CausalGraph
-from trialhouse.causal.partial import Partialled
+from trialhouse.causal.recipes import PRIMARY, Nuisances, fit_recipe
 from trialhouse.causal.robust_shift import far_out
 from trialhouse.causal.sample import Sample, amount, make_sample
 
 MAX_SETS = 12
 MAX_CANDIDATES = 10
 """Covariates whose subsets are tried; further ones, by name, are not."""
-
-Recipe = Callable[[Sample], Inference]
 
 
 class Choice(NamedTuple):
@@ -39,11 +37,6 @@ class Choice(NamedTuple):
     ci_high: float
     p_value: float
     trials: int
-
-
-def adjusted_linear(sample: Sample) -> Inference:
-    """The primary recipe, for one unit of treatment."""
-    return least_squares(sample.arms, sample.values, sample.matrix, sample.clusters)
 
 
 def allowed_sets(graph: CausalGraph, treatment: str, outcome: str, observed: Collection[str]) -> list[tuple[str, ...]]:
@@ -65,11 +58,13 @@ def specification_curve(
     outcome: str,
     arms: pd.Series[Any],
     adjustments: Sequence[Sequence[str]],
-    recipes: Mapping[str, Recipe] | None = None,
+    recipes: Sequence[str] = (PRIMARY,),
     categorical: Collection[str] = (),
     cluster: str | None = None,
     span: float = 1.0,
     is_binary: bool = True,
+    seed: int = 0,
+    nuisances: Nuisances | None = None,
 ) -> pd.DataFrame:
     """One row per choice, ordered by estimate; columns are the fields of `Choice`.
 
@@ -79,10 +74,8 @@ def specification_curve(
         As for `trialhouse.causal.sample.make_sample`.
     adjustments
         Sets of covariates, such as `allowed_sets` finds.
-    recipes
-        What to estimate with: name -> function of a sample that gives the effect of one unit; least squares if None.
-    span
-        Units of treatment between the two levels of the contrast.
+    recipes, span, seed, nuisances
+        As for `trialhouse.causal.recipes.fit_recipe`.
     """
     rows = []
     for covariates in adjustments:
@@ -101,13 +94,13 @@ def specification_curve(
             base = float(sample.values[sample.arms == 0].mean()) if is_binary else float(sample.values.mean())
             changed = replace(sample, values=np.log(sample.values)) if transformation == "log" else sample
             for outliers, kept in _outlier_rules(changed):
-                for name, recipe in (recipes or {"adjusted_linear": adjusted_linear}).items():
-                    found = recipe(kept).scaled(span)
+                for recipe in recipes:
+                    found = fit_recipe(recipe, kept, span=span, seed=seed, nuisances=nuisances).inference
                     ends = (found.estimate, found.ci_low, found.ci_high)
                     if transformation == "log":
                         ends = tuple(base * math.expm1(min(end, 700.0)) for end in ends)  # type: ignore[assignment]
                     label = ", ".join(covariates) or "nothing"
-                    rows.append(Choice(label, name, transformation, outliers, *ends, found.p_value, len(kept.arms)))
+                    rows.append(Choice(label, recipe, transformation, outliers, *ends, found.p_value, len(kept.arms)))
     return pd.DataFrame(rows, columns=list(Choice._fields)).sort_values("estimate", kind="stable", ignore_index=True)
 
 
@@ -127,19 +120,16 @@ def summary(curve: pd.DataFrame, estimate: float, outcome: str) -> str:
 
 def _outlier_rules(sample: Sample) -> list[tuple[str, Sample]]:
     rules = [("all trials", sample)]
-    basis = np.linalg.svd(np.column_stack([np.ones(len(sample.arms)), sample.matrix]), full_matrices=False)
-    orthonormal = basis[0][:, basis[1] > basis[1][0] * 1e-10]
-    both = np.column_stack([sample.arms, sample.values])
-    left = both - orthonormal @ (orthonormal.T @ both)
-    if float(left[:, 0] @ left[:, 0]) <= DETERMINED * len(sample.arms) * float(sample.arms.var()):
+    fit = fit_recipe(PRIMARY, sample)
+    if fit.partialled is None or math.isnan(fit.inference.estimate):
         return rules
-    far = far_out(Partialled(left[:, 0], left[:, 1], orthonormal, sample.clusters))
+    far = far_out(fit.partialled)
     if far is not None and far.any() and np.ptp(sample.arms[~far]) > 0:
         rules.append(("without far-out trials", _rows(sample, ~far)))
     return rules
 
 
-def _rows(sample: Sample, kept: np.ndarray) -> Sample:
+def _rows(sample: Sample, kept: NDArray[np.bool_]) -> Sample:
     return replace(
         sample,
         frame=sample.frame[kept].reset_index(drop=True),

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from trialhouse.causal.model import read_graph
-from trialhouse.causal.sample import Sample
-from trialhouse.causal.specification_curve import MAX_SETS, adjusted_linear, allowed_sets, specification_curve, summary
+from trialhouse.causal.specification_curve import MAX_SETS, allowed_sets, specification_curve, summary
 
 GRAPH = read_graph("digraph { w -> t; w -> y; v -> y; t -> m; m -> y; t -> c; y -> c }", "g.dot")
 
@@ -53,22 +52,12 @@ def test_every_choice_has_a_row_and_a_fair_one_the_truth() -> None:
     assert "8 have the reported sign" in said
 
 
-def test_the_outcome_may_be_negative_and_recipes_may_be_given() -> None:
+def test_the_outcome_may_be_negative_and_recipes_more_than_one() -> None:
     frame = draw().assign(y=lambda data: data["y"] - 20)
-
-    def halved(sample: Sample) -> object:
-        return adjusted_linear(sample).scaled(0.5)
-
     curve = specification_curve(
-        frame,
-        treatment="t",
-        outcome="y",
-        arms=frame["t"],
-        adjustments=[("w",)],
-        recipes={"whole": adjusted_linear, "half": halved},  # type: ignore[dict-item]
-        span=2.0,
+        frame, treatment="t", outcome="y", arms=frame["t"], adjustments=[(), ("w",)], recipes=("adjusted_linear", "double_ml"), span=2.0
     )
     assert set(curve["transformation"]) == {"none"}
-    by_recipe = curve.set_index("recipe")["estimate"]
-    assert by_recipe["whole"] == pytest.approx(2 * by_recipe["half"])
-    assert by_recipe["whole"] == pytest.approx(4, abs=1.5)
+    found = curve.set_index(["recipe", "adjustment"])["estimate"]
+    assert found["adjusted_linear", "nothing"] > found["adjusted_linear", "w"] + 1  # w confounds
+    assert found["double_ml", "w"] == pytest.approx(found["adjusted_linear", "w"], abs=0.5)
