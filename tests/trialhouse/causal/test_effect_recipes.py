@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.recipes.doubly_robust import doubly_robust
@@ -22,6 +23,13 @@ from trialhouse.causal.sample import Sample, make_sample
 
 EFFECT = 0.5
 ROWS = 1_500
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the engine."""
+    with threadpool_limits(1):
+        yield
 
 
 def sample_of(frame: pd.DataFrame, *covariates: str, cluster: str | None = None, is_binary: bool = True) -> Sample:
@@ -62,7 +70,7 @@ def test_doubly_robust_is_right_where_either_nuisance_is() -> None:
         sample = sample_of(make(), "w")
         naive = least_squares(sample.arms, sample.values, np.empty((ROWS, 0)))
         line = least_squares(sample.arms, sample.values, sample.matrix)
-        weighted = weighting(sample, draws=40).inference
+        weighted = weighting(sample, draws=25).inference
         both = doubly_robust(sample, repeats=1).inference
         assert errors_off(both.estimate, both.standard_error) < 4
         assert errors_off(naive.estimate, naive.standard_error) > 4
@@ -84,11 +92,11 @@ def test_doubly_robust_tells_nuisances_and_repeats_to_the_bit(family: str) -> No
 
 def test_copies_of_rows_are_no_new_trials() -> None:
     frame = confounded(80).assign(unit=np.arange(80).astype(str))
-    many = pd.concat([frame] * 9, ignore_index=True)
+    many = pd.concat([frame] * 5, ignore_index=True)
     clustered = doubly_robust(sample_of(many, "a", "b", cluster="unit"), repeats=1).inference
     taken_for_new = doubly_robust(sample_of(many, "a", "b"), repeats=1).inference
     assert (clustered.clusters, clustered.degrees_of_freedom) == (80, 79)
-    assert clustered.standard_error > 2 * taken_for_new.standard_error
+    assert clustered.standard_error > 1.7 * taken_for_new.standard_error
     bootstrapped = weighting(sample_of(many, "a", "b", cluster="unit"), draws=60).inference
     # Of 60 draws an error is known to within a factor of 1 +- 1/sqrt(120); three of these.
     assert bootstrapped.standard_error == pytest.approx(weighting(sample_of(frame, "a", "b"), draws=60).inference.standard_error, rel=0.4)
@@ -134,7 +142,7 @@ def test_what_has_no_propensity_is_refused(recipe: Callable[[Sample], Fit]) -> N
 def test_weighting_is_dowhys_and_counts_what_weights_leave() -> None:
     sample = sample_of(confounded(), "a", "b")
     chances = propensity(standardised(sample.matrix), sample.arms)
-    fit = weighting(sample, draws=100)
+    fit = weighting(sample, draws=30)
     assert fit.inference.estimate == pytest.approx(weighted_difference(sample.arms, sample.values, chances), rel=1e-9)
     assert errors_off(fit.inference.estimate, fit.inference.standard_error) < 4
     assert effective_sizes(np.array([0.0, 0, 1, 1]), np.full(4, 0.5)) == (2, 2)
