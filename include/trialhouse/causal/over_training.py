@@ -83,7 +83,8 @@ def answer_over_training(
     Raises
     ------
     EstimationError
-        If there are no curves, the graph draws no path, or too few trials switch or stay.
+        If no curves are given, a column is missing or the graph draws no path. Where too few trials switch or stay, or have a curve, the
+        estimate is withheld instead.
     """
     graph.require_path(estimand.treatment, estimand.outcome)
     if curves is None:
@@ -92,10 +93,14 @@ def answer_over_training(
     require_columns(curves, "trial_id", "split", "step", "metric", "value")
     results = Results()
     for asked in _asked(study, estimand, trials, curves, study_id, cluster, lost_for):
-        found = difference_in_differences(
-            asked.panel, unit="trial_id", time="point", outcome="value", treated_from="first_after", cluster="cluster"
-        )
-        _add(results, asked, found, graph, is_random=not study.is_observational, at=at)
+        try:
+            found = difference_in_differences(
+                asked.panel, unit="trial_id", time="point", outcome="value", treated_from="first_after", cluster="cluster"
+            )
+        except EstimationError as error:  # what is there does not carry this answer, and it must not cost the others
+            _refuse(results, asked, str(error), is_random=not study.is_observational, at=at)
+        else:
+            _add(results, asked, found, graph, is_random=not study.is_observational, at=at)
     return results
 
 
@@ -132,7 +137,7 @@ def curve_panel(trials: pd.DataFrame, curves: pd.DataFrame, outcome: str) -> pd.
         columns = {"point": list(points.values()), "value": values.to_numpy(dtype=float), "first_after": float(first_after)}
         parts.append(pd.DataFrame(columns).assign(trial_id=trial_id))
     if not parts:
-        raise EstimationError(f"trials must have complete curves of {outcome}", "none", "run the study first")
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in ("trial_id", "point", "value", "first_after")})
     return pd.concat(parts, ignore_index=True)
 
 
@@ -209,6 +214,24 @@ def _add(results: Results, asked: _Asked, found: Differences, graph: CausalGraph
             inference = with_interval(replace(found.effect, estimate=row["estimate"], standard_error=row["standard_error"]))
             seen = f"exploratory; {row['units']} trials are seen {share:.0%} of the training after their switch"
             add(inference, METHOD, checks, [seen, *told], is_primary=False, after=share)
+
+
+def _refuse(results: Results, asked: _Asked, reason: str, *, is_random: bool, at: datetime) -> None:
+    checks = [*_losses(asked), Check("estimable", "failed", f"No estimate: {reason}.", consequence="withheld")]
+    add_rows(
+        results,
+        asked.contrast,
+        method=METHOD,
+        is_primary=asked.estimand.is_primary and asked.contrast.level == label(asked.estimand.contrast.to),
+        inference=Inference(math.nan),
+        verdict=decide(checks, is_random=is_random),
+        adjustment=[],
+        expression=_expression(asked, is_random=is_random, after=0),
+        trials=asked.panel["trial_id"].nunique(),
+        stratum=None,
+        data_id=frame_id(asked.panel.sort_values(["trial_id", "point"])),
+        at=at,
+    )
 
 
 def _rules(asked: _Asked, graph: CausalGraph, *, is_random: bool) -> Check:

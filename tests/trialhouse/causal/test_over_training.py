@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trialhouse.causal import Results, estimate_study
-from trialhouse.causal.over_training import curve_panel
+from trialhouse.causal.over_training import _agreement, curve_panel
 from trialhouse.errors import EstimationError, SpecError
 from trialhouse.power import power
 from trialhouse.settings import PROJECT_DIR, Settings
@@ -125,13 +125,22 @@ def test_points_are_shares_of_the_training_whatever_its_length() -> None:
     assert panel.groupby("trial_id")["first_after"].first().to_dict() == {"a": 11, "b": math.inf, "c": 20}  # of 601 steps 300 are before
 
 
-def test_it_says_so_where_there_are_no_curves() -> None:
+def test_what_the_data_do_not_carry_is_withheld_and_costs_no_other_answer() -> None:
     asked = study()
     frame, curves = trials_and_curves(asked)
     with pytest.raises(EstimationError, match="needs the learning curves of its trials"):
         estimated(asked, frame, None)
-    with pytest.raises(EstimationError, match="trials must have complete curves of validation_loss"):
-        estimated(asked, frame, curves[curves["step"] > 10])
+    for few_trials, few_points in ((frame, curves[curves["step"] > 10]), (frame[frame["seed"] < 2], curves)):
+        (row,) = estimated(asked, few_trials, few_points).estimates
+        assert (row["verdict"], row["estimate"], row["is_primary"]) == ("withheld", None, True)
+        assert "repeated units must be treated" in row["reasons"]
+
+
+def test_a_plain_regression_that_disagrees_is_withheld() -> None:
+    from tests.trialhouse.causal.test_differences import differences, panel
+
+    grown, _ = panel(np.random.default_rng(1))
+    assert _agreement(differences(grown, cluster="seed")).verdict == "failed"
 
 
 def test_power_is_not_told_for_what_it_does_not_simulate(home: Settings) -> None:
