@@ -8,12 +8,15 @@ from operators.gates import validate_study
 from tests.trialhouse.training.test_trained_trials import learning_study
 from tests.trialhouse.warehouse.samples import build
 from trialhouse import registration
+from trialhouse.causal.over_training import METHOD
 from trialhouse.estimation import estimate
 from trialhouse.landing import LandingZone
 from trialhouse.reporting.report import write_report
 from trialhouse.settings import Settings
+from trialhouse.studies.catalogue import load_study
+from trialhouse.studies.switches import evenly_spaced
 from trialhouse.training.trials import train_trials, train_trials_for
-from trialhouse.warehouse.read import published
+from trialhouse.warehouse.read import published, study_curves
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,13 @@ def test_the_answer_says_how_networks_learnt_and_nothing_of_hardware(house: tupl
     settings, study_id, _ = house
     assert len(validate_study(study_id, settings).failed["critical"]) == 1  # a sixteenth of the trials is missing
     assert train_trials(study_id, settings=settings) == {"skipped": 15, "ok": 1}
+    small = load_study("label_cleanup", settings).with_overrides(blocks=3, changes=["steps=40", "width=2"])
+    switching = registration._land(registration.plan(small, settings), settings)
+    assert train_trials(switching.study_id, settings=settings) == {"ok": 12}
     build(settings)
     assert validate_study(study_id, settings).is_success
     assert sum(estimate(study_id, settings).values()) == 2
+    assert sum(estimate(switching.study_id, settings).values()) == 4
     assert not LandingZone(settings.landing_dir).files("configurations")  # there is no class to choose one for
     build(settings)
     text = write_report(study_id, settings.warehouse, settings.reports_dir).read_text()
@@ -64,3 +71,11 @@ def test_the_answer_says_how_networks_learnt_and_nothing_of_hardware(house: tupl
     assert text.index("training set 100</td>") < text.index("training set 900</td>")
     for word in ("Hardware classes", "exclusive slot", "Out-of-memory", "all classes"):
         assert word not in text
+    curves = study_curves(switching.study_id, settings)
+    assert len(curves) == 12 * 4 * len(set(evenly_spaced(40)) | {1, 2, 4, 8, 16, 32})
+    query = f"SELECT estimand, trials, clusters FROM marts.fct_estimates WHERE is_current AND method = '{METHOD}' AND is_primary ORDER BY 1"
+    with published(settings) as connection:
+        assert connection.execute(query).fetchall() == [("cleaning_on_accuracy", 12, 3), ("cleaning_on_loss", 12, 3)]
+    text = write_report(switching.study_id, settings.warehouse, settings.reports_dir).read_text()
+    assert "Validation loss by switched at" in text
+    assert "parallel trends" in text

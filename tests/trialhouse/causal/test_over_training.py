@@ -136,6 +136,14 @@ def test_what_the_data_do_not_carry_is_withheld_and_costs_no_other_answer() -> N
         assert "repeated units must be treated" in row["reasons"]
 
 
+def test_the_same_bits_whatever_the_order_of_the_rows(results: Results) -> None:
+    asked = study()
+    frame, curves = trials_and_curves(asked)
+    again = estimated(asked, frame.sample(frac=1, random_state=1), curves.sample(frac=1, random_state=2))
+    without_time = [{name: value for name, value in row.items() if name != "estimated_at"} for row in results.estimates]
+    assert [{name: value for name, value in row.items() if name != "estimated_at"} for row in again.estimates] == without_time
+
+
 def test_a_plain_regression_that_disagrees_is_withheld() -> None:
     from tests.trialhouse.causal.test_differences import differences, panel
 
