@@ -300,9 +300,10 @@ class NetworkLearner(ABC, Generic[Settings]):
         return self._lesson(factors, run, trained, time.process_time() - started)
 
     def together_key(self, factors: Mapping[str, Level]) -> str | None:
-        """See `GroupLearner`: trials that differ in chance or noise only. One that switches is trained alone."""
+        """See `GroupLearner`: trials that differ in chance or noise only. Where some switch, each is trained
+        alone, those that never do too: until they switch they must be the same to the bit."""
         settings, recipe, _ = self._solved(factors)
-        if settings.trunk_steps is not None or settings.switched_at < NEVER or not can_train_together(self.network(settings), recipe):
+        if settings.trunk_steps is not None or settings.switch or not can_train_together(self.network(settings), recipe):
             return None
         noise = ("seed", "label_noise", "feature_noise", "corruption", "unique_share")
         free = {name: self.kind.model_fields[name].default for name in noise if name in factors}

@@ -71,12 +71,12 @@ def test_what_a_run_has_seen_counts_both_parts(home: Settings) -> None:
     assert planned.quantities["epochs"] == pytest.approx(found["epochs_seen"])
 
 
-def test_a_trial_that_switches_is_trained_alone(home: Settings) -> None:
+def test_trials_of_a_switch_study_are_all_trained_alone(home: Settings) -> None:
     study = switching()
     content = {**study.content, "factors": [{**study.content["factors"][0], "levels": [0, 1]}, study.content["factors"][1]]}
     study = parse_study(content, source="learning")
     groups = groups_of(load_learner(study), plan(study, home).trials, home.model_copy(update={"train_together": "always"}))
-    assert sorted([trial.factors["switched_at"] for trial in group] for group in groups) == [[0.5], [0.5], [1, 1]]
+    assert sorted([trial.factors["switched_at"] for trial in group] for group in groups) == [[0.5], [0.5], [1], [1]]
 
 
 @pytest.mark.parametrize(
