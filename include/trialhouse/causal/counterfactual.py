@@ -9,7 +9,7 @@ Importing this module imports DoWhy, which takes seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,20 +96,29 @@ class Counterfactual:
     check: Check | None
 
 
-def read_levels(mechanisms: Mechanisms, do: Mapping[str, str], *, assigned: Iterable[str] | None = None) -> dict[str, float]:
+def read_levels(mechanisms: Mechanisms, do: Mapping[str, str], *, factors: Collection[str] = ()) -> dict[str, float]:
     """The levels that are meant by texts, as the model's numbers.
+
+    Parameters
+    ----------
+    mechanisms
+        A fitted model.
+    do
+        Factor -> level.
+    factors
+        Nodes that can be set although they have causes in the model; nodes without causes always can.
 
     Raises
     ------
     EstimationError
-        If one names no factor that the outcome has for a cause, or a level that no trial had.
+        If one names nothing that can be set and causes the outcome, or a level that no trial had.
     """
-    roots = [root for root in mechanisms.roots if assigned is None or root in set(assigned)]
+    settable = [str(node) for node in mechanisms.values if node in mechanisms.roots or (node in factors and node != mechanisms.target)]
     found = {}
     for node, text in do.items():
-        if node not in roots:
+        if node not in settable:
             reason = "which has causes of its own" if node in mechanisms.digraph else "which does not"
-            expected = f"what is set must be a factor that causes {mechanisms.target}: one of {sorted(roots)}"
+            expected = f"what is set must be a factor that causes {mechanisms.target}: one of {sorted(settable)}"
             raise EstimationError(expected, f"{node!r}, {reason}", "choose one of them")
         column = mechanisms.values[node]
         tried = {mechanisms.level(node, value): float(value) for value in np.unique(column)}

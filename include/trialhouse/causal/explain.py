@@ -154,19 +154,20 @@ def explain_trial(
             raise EstimationError(f"{trial} must have every cause of {target!r} that the model uses", "a gap", "ask about another trial")
         return model, int(places[0])
 
+    factors = _varied(study, frame)
     mechanisms, place = fitted(chosen, graph)
     found, chance = None, None
     if do:
-        levels = read_levels(mechanisms, do)
+        levels = read_levels(mechanisms, do, factors=factors)
         if all(float(mechanisms.values[node].iloc[place]) == level for node, level in levels.items()):
             told = ", ".join(f"{node}={level}" for node, level in do.items())
             raise EstimationError(f"what is set must differ from what {trial} had", told, "choose another level")
         found = counterfactual(mechanisms, place, levels, tied=tied, cluster=cluster, seed=seed)
         if _can_be_lost(frame, graph, chosen):
             of_memory, there = fitted(OUT_OF_MEMORY, graph)
-            its_causes = {node: level for node, level in do.items() if node in of_memory.roots}
+            its_causes = {node: level for node, level in do.items() if node in of_memory.digraph}
             if its_causes:
-                levels = read_levels(of_memory, its_causes)
+                levels = read_levels(of_memory, its_causes, factors=factors)
                 chance = counterfactual(of_memory, there, levels, tied=tied, cluster=cluster, seed=seed)
     units = len(mechanisms.rows) if cluster is None else int(mechanisms.rows[cluster].nunique())
     lost = int((frame[chosen].isna() & frame["status"].isin(LOST_FOR)).sum())
@@ -185,7 +186,7 @@ def explain_trial(
         chance_of_out_of_memory=chance,
         forms=mechanisms.forms,
         left_out=mechanisms.left_out,
-        no_path=tuple(name for name in _varied(study, frame) if not graph.descendants(name) & {chosen}),
+        no_path=tuple(name for name in factors if not graph.descendants(name) & {chosen}),
         assumptions=tuple(_assumptions(study, mechanisms, graph, is_set=bool(do))),
         caveats=(*mechanisms.caveats, *_caveats(mechanisms, units, lost)),
         seed=seed,

@@ -72,14 +72,13 @@ def _why(found: Explanation, of: Quantity, *, is_share: bool) -> Iterator[str]:
 
 
 def _arrows(found: Explanation, of: Quantity) -> Iterator[str]:
-    unit = of.short_unit or "units"
     yield f"Arrows into {found.outcome}: how much its variance grows when they are cut, their end being fed other trials' values"
     spreads = [math.sqrt(item.variance) * of.scale for item in found.arrow_strengths]
     decimals = decimals_for(spreads)
     rows = [
         (
             ", ".join(item.causes),
-            f"({number(spread, decimals)} {unit})²",
+            f"({f'{number(spread, decimals)} {of.short_unit}'.strip()})²",
             f"{item.share:.0%} of the variance between trials",
             f"± {1.96 * item.error / item.variance:.0%} from sampling" if item.variance > 0 else "",
         )

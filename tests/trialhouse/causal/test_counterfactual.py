@@ -178,6 +178,18 @@ def test_what_was_never_tried_is_refused_in_one_line(do: dict[str, str], message
     assert "\n" not in str(error.value)
 
 
+def test_a_factor_may_be_set_although_it_has_causes() -> None:
+    """Setting it cuts it off from them: accuracy follows memory by .001 a unit, and what treatment does by way of memory is gone."""
+    frame = accuracies()
+    mechanisms = fitted(frame)
+    with pytest.raises(EstimationError, match="got 'memory', which has causes of its own"):
+        read_levels(mechanisms, {"memory": "120"})
+    levels = read_levels(mechanisms, {"memory": "120"}, factors=["memory"])
+    found = counterfactual(mechanisms, 0, levels, cluster="unit")
+    change = 0.001 * (120 - frame["memory"][0])
+    assert found.value - found.factual == pytest.approx(change, abs=0.1 * abs(change) + 0.0005)
+
+
 def test_a_quantity_may_be_set_between_the_values_that_were_tried() -> None:
     frame = latencies()
     frame["batch"] = frame["batch"] * np.random.default_rng(0).uniform(1, 1.1, len(frame))

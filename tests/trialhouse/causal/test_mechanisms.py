@@ -27,7 +27,9 @@ def test_noise_is_worked_out_and_makes_the_outcome_again() -> None:
 
 def test_a_node_without_a_column_is_left_out_and_named() -> None:
     mechanisms = fitted()
-    assert [(item.node, item.reason) for item in mechanisms.left_out] == [("hidden", "it has no column")]
+    assert [(item.node, item.reason) for item in mechanisms.left_out] == [
+        ("hidden", "it has no column; what it does is not explained here")
+    ]
     assert mechanisms.caveats == ()  # it moves one node only
     assert set(mechanisms.roots) == {"treated", "batch"}
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.trialhouse.reporting.conftest import write_warehouse
 from trialhouse.__main__ import app
 from trialhouse.errors import TrialhouseError
-from trialhouse.settings import Settings
+from trialhouse.settings import Settings, get_settings
 from trialhouse.warehouse.read import query
 
 Row = dict[str, Any]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the study's warehouse is published; nothing writes to it."""
+    folder = tmp_path_factory.mktemp("explained")
+    warehouse = Settings(home=folder).warehouse
+    warehouse.parent.mkdir(parents=True)
+    write_warehouse(warehouse, "measured")
+    return folder
+
+
 @pytest.fixture
-def there(home: Settings, make_warehouse: Callable[..., tuple[str, Path]]) -> Settings:
-    """A home in which the study's warehouse is published."""
-    home.warehouse.parent.mkdir(parents=True, exist_ok=True)
-    make_warehouse("measured", None, home.warehouse.parent)
-    return home
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("TRIALHOUSE_HOME", str(folder))
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
 
 
 def trial(settings: Settings, condition: str) -> Row:
