@@ -19,7 +19,9 @@ from trialhouse.studies.spec import HARDWARE_CLASS, Study
 if TYPE_CHECKING:
     from trialhouse.causal.attribution import ArrowStrength, Attribution
     from trialhouse.causal.counterfactual import Counterfactual
-    from trialhouse.causal.mechanisms import Form, LeftOut, Mechanisms
+    from trialhouse.causal.mechanisms import Mechanisms
+    from trialhouse.causal.projection import LeftOut
+    from trialhouse.causal.regression import Form
 
 OUT_OF_MEMORY = "is_oom"
 OWN_CAVEAT = "what the graph draws no arrow for, and what no column holds, is in the part that is not explained"

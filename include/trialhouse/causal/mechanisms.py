@@ -11,72 +11,33 @@ Importing this module imports DoWhy, which takes seconds.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 from dowhy import gcm
-from dowhy.gcm.ml import PredictionModel
 from dowhy.gcm.ml.regression import InvertibleExponentialFunction, InvertibleIdentityFunction
 from dowhy.graph import get_ordered_predecessors
 from numpy.typing import NDArray
 
 from trialhouse.causal.inference import Array
 from trialhouse.causal.model import CausalGraph
+from trialhouse.causal.projection import LeftOut, observed
+from trialhouse.causal.regression import Form, Regression, choose
 from trialhouse.causal.sample import is_number, label, require_columns
 from trialhouse.errors import EstimationError
 
 MIN_ROWS = 10
-MAX_MISSING = 0.05
-"""Share of rows in which a cause may be missing; those rows are left out. A cause with more gaps is left out itself."""
-FOLDS = 5
 MAX_GROUPS = 12
 """Groups of repeated units that are left out in turn for the errors; with fewer units, each of them."""
 
-_PENALTIES = (1e-8, 1e-4, 0.01, 0.1, 1.0, 10.0, 100.0)
-_INVERSE_PENALTIES = (0.1, 1.0, 10.0, 100.0)
 _DETERMINED = 0.01
 """Noise of less than this share of a node's spread counts as none: what there is of it is told with the outcome's own."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """The shape of one mechanism.
-
-    Parameters
-    ----------
-    scale
-        On which scale causes and noise add up: `identity`, `log`, or `logit` for a chance.
-    degree
-        1 for causes that add up, 2 for products of any two as well.
-    penalty
-        Inverse strength of the logistic regression's penalty; ridge regressions choose theirs by generalised
-        cross-validation.
-    explained
-        Share of the variance, on that scale, that it predicts for repeated units which it was not fitted to.
-    is_determined
-        Whether its causes leave next to no noise.
-    """
-
-    scale: str
-    degree: int
-    penalty: float = math.nan
-    explained: float = math.nan
-    is_determined: bool = False
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A node of the graph that the model does without, and what that means."""
-
-    node: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -208,7 +169,7 @@ def fit_mechanisms(
     if len(rows) < MIN_ROWS or rows[target].nunique() < 2:
         found = f"{len(rows)} with {rows[target].nunique()} different values"
         raise EstimationError(f"at least {MIN_ROWS} trials must have {target!r}, and differ in it", found, "ask about another outcome")
-    digraph, left_out, caveats = _observed(graph, rows, target, categorical)
+    digraph, left_out, caveats = observed(graph, rows, target, categorical)
     if digraph.in_degree(target) == 0:
         raise EstimationError(f"something that causes {target!r} by {graph.name} must have been measured", "nothing", "draw its causes")
     nodes = [str(name) for name in rows if name in digraph and name != target] + [target]
@@ -221,7 +182,7 @@ def fit_mechanisms(
     clusters = np.arange(len(rows)) if cluster is None else np.unique(rows[cluster].astype(str), return_inverse=True)[1]
     with calm(seed):
         forms = {
-            node: _choose(values, list(digraph.predecessors(node)), node, levels, clusters, seed, is_share=is_share and node == target)
+            node: choose(values, list(digraph.predecessors(node)), node, levels, clusters, seed, is_share=is_share and node == target)
             for node in nodes
             if digraph.in_degree(node) > 0
         }
@@ -300,73 +261,6 @@ def jackknife(estimate: Array, leave_outs: Sequence[Array]) -> tuple[Array, Arra
     return estimate - half, estimate + half
 
 
-class _Features:
-    """Causes as regression columns: one per level; quantities standardised, with their logarithms where all are positive."""
-
-    def __init__(self, levels: Sequence[Array | None], degree: int) -> None:
-        self.levels, self.degree = levels, degree
-
-    def fit(self, causes: Array) -> Self:
-        self.least = causes.min(axis=0)
-        self.centres, self.spreads = [], []
-        for place, levels in enumerate(self.levels):
-            columns = np.empty((len(causes), 0)) if levels is not None else self._quantity(causes, place)
-            spread = columns.std(axis=0)
-            self.centres.append(columns.mean(axis=0) if len(spread) else spread)
-            self.spreads.append(np.where(spread > 0, spread, 1.0))
-        return self
-
-    def transform(self, causes: Array) -> Array:
-        blocks = []
-        for place, levels in enumerate(self.levels):
-            if levels is not None:
-                blocks.append((causes[:, [place]] == levels).astype(float))
-            else:
-                blocks.append((self._quantity(causes, place) - self.centres[place]) / self.spreads[place])
-        products = itertools.combinations(blocks, 2) if self.degree > 1 else ()
-        both = [(first[:, :, None] * second[:, None, :]).reshape(len(causes), -1) for first, second in products]
-        return np.column_stack([*blocks, *both])
-
-    def _quantity(self, causes: Array, place: int) -> Array:
-        column = causes[:, [place]]
-        least = float(self.least[place])
-        # Mixing rows can make a cause smaller than any that was seen: there a logarithm would go to minus infinity.
-        return np.column_stack([column, np.log(np.maximum(column, least))]) if least > 0 else column
-
-
-class _Regression(PredictionModel):  # type: ignore[misc]
-    """Ridge regression (logistic for a chance) on `_Features`, as `gcm` wants it."""
-
-    def __init__(self, form: Form, levels: Sequence[Array | None]) -> None:
-        self.form, self.levels = form, levels
-
-    def fit(self, X: Array, Y: Array) -> None:
-        from sklearn.linear_model import LogisticRegression, RidgeCV
-
-        causes = np.asarray(X, dtype=float)
-        self.features = _Features(self.levels, self.form.degree).fit(causes)
-        columns, outcome = self.features.transform(causes), np.ravel(Y)
-        self.constant: float | None = None
-        if np.ptp(outcome) == 0:
-            self.constant = float(outcome[0])
-        elif self.form.scale == "logit":
-            self.model = LogisticRegression(C=self.form.penalty, max_iter=2_000).fit(columns, outcome > 0.5)
-        else:
-            self.centre, self.spread = float(outcome.mean()), float(outcome.std())
-            self.model = RidgeCV(alphas=_PENALTIES).fit(columns, (outcome - self.centre) / self.spread)
-
-    def predict(self, X: Array) -> Array:
-        columns = self.features.transform(np.asarray(X, dtype=float))
-        if self.constant is not None:
-            return np.full((len(columns), 1), self.constant)
-        if self.form.scale == "logit":
-            return np.asarray(self.model.predict_proba(columns)[:, [1]])
-        return np.asarray(self.centre + self.spread * self.model.predict(columns)).reshape(-1, 1)
-
-    def clone(self) -> _Regression:
-        return _Regression(self.form, self.levels)
-
-
 def _fitted(digraph: nx.DiGraph, forms: Mapping[str, Form], levels: Mapping[str, Array], values: pd.DataFrame, target: str) -> Any:
     scm = gcm.InvertibleStructuralCausalModel(nx.DiGraph(digraph.edges))
     for node in nx.topological_sort(scm.graph):
@@ -375,52 +269,10 @@ def _fitted(digraph: nx.DiGraph, forms: Mapping[str, Form], levels: Mapping[str,
             scm.set_causal_mechanism(node, gcm.EmpiricalDistribution())
         else:
             function = InvertibleExponentialFunction() if forms[node].scale == "log" else InvertibleIdentityFunction()
-            regression = _Regression(forms[node], [levels.get(cause) for cause in causes])
+            regression = Regression(forms[node], [levels.get(cause) for cause in causes])
             scm.set_causal_mechanism(node, gcm.PostNonlinearModel(regression, gcm.EmpiricalDistribution(), function))
     gcm.fit(scm, values)
     return scm
-
-
-def _choose(
-    values: pd.DataFrame, causes: list[str], node: str, levels: Mapping[str, Array], clusters: NDArray[Any], seed: int, *, is_share: bool
-) -> Form:
-    """The shape that makes rows of repeated units which it has not seen most likely; the simpler one where two are alike."""
-    causes = sorted(causes)
-    x, y = values[causes].to_numpy(), values[node].to_numpy()
-    known = [levels.get(cause) for cause in causes]
-    folds = _folds(clusters, seed)
-    if is_share:
-        candidates = [Form("logit", degree, penalty) for degree in (1, 2) for penalty in _INVERSE_PENALTIES]
-    else:
-        scales = ("identity", "log") if (y > 0).all() else ("identity",)
-        candidates = [Form(scale, degree) for degree in (1, 2) for scale in scales]
-    best, likelihood = candidates[0], -math.inf
-    for form in candidates:
-        goal: Array = np.log(y) if form.scale == "log" else y
-        predicted = np.empty(len(y))
-        for train, test in folds:
-            regression = _Regression(form, known)
-            regression.fit(x[train], goal[train])
-            predicted[test] = regression.predict(x[test]).ravel()
-        errors: Array = goal - predicted
-        spread = float(goal.std())
-        explained = 1 - float(errors @ errors) / (len(y) * spread**2)
-        if is_share:
-            chance = np.clip(predicted, 1e-6, 1 - 1e-6)
-            found = float(np.log(np.where(y == 1, chance, 1 - chance)).sum())
-        else:
-            size = max(float(np.sqrt(np.mean(errors**2))), 1e-9 * spread)
-            found = -len(y) * math.log(size) - (float(np.log(y).sum()) if form.scale == "log" else 0.0)
-        if found > likelihood + 1e-6 * abs(likelihood if math.isfinite(likelihood) else 0.0):
-            best, likelihood = replace(form, explained=explained), found
-    return best
-
-
-def _folds(clusters: NDArray[Any], seed: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    from sklearn.model_selection import GroupKFold
-
-    folds = GroupKFold(min(FOLDS, len(np.unique(clusters))), shuffle=True, random_state=seed % 2**32)
-    return list(folds.split(clusters, groups=clusters))
 
 
 def _groups(clusters: NDArray[Any], seed: int) -> NDArray[np.int64]:
@@ -434,69 +286,3 @@ def _is_determined(scm: Any, values: pd.DataFrame, node: str, form: Form) -> boo
         return False
     column = np.log(values[node]) if form.scale == "log" else values[node]
     return bool(noise_of(scm, values)[node].std() < _DETERMINED * column.std())
-
-
-def _observed(
-    graph: CausalGraph, rows: pd.DataFrame, target: str, categorical: Collection[str]
-) -> tuple[nx.DiGraph, tuple[LeftOut, ...], tuple[str, ...]]:
-    """The graph above the outcome without the nodes that cannot be modelled."""
-    digraph = nx.DiGraph(graph.digraph.subgraph({target, *nx.ancestors(graph.digraph, target)}))
-    left_out: list[LeftOut] = []
-    for node in list(nx.topological_sort(digraph)):
-        if node == target or node not in digraph:
-            continue
-        if node in rows and rows[node].nunique() == 1 and not _has_gaps(rows, node):
-            digraph.remove_node(node)  # what does not vary passes nothing on
-            value = label(rows[node].iloc[0])
-            left_out.append(LeftOut(node, f"it is {value} in every trial that has {target}: the answer speaks of such trials only"))
-    shared: dict[str, list[str]] = {}
-    for node in list(nx.topological_sort(digraph)):
-        reason = None if node == target else _unusable(digraph, rows, node, categorical)
-        if reason is None:
-            continue
-        causes, effects = list(digraph.predecessors(node)), list(digraph.successors(node))
-        digraph.remove_node(node)
-        digraph.add_edges_from(itertools.product(causes, effects))
-        instead = f"; its causes ({', '.join(sorted(causes))}) stand for it" if causes else "; what it does is not explained here"
-        left_out.append(LeftOut(node, reason + instead))
-        shared[node] = effects
-    digraph = nx.DiGraph(digraph.subgraph({target, *nx.ancestors(digraph, target)}))
-    return digraph, tuple(left_out), tuple(_hidden_causes(digraph, shared))
-
-
-def _hidden_causes(digraph: nx.DiGraph, shared: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What it costs that some nodes cannot be seen that move several others."""
-    for node, effects in shared.items():
-        moved = sorted(effect for effect in effects if effect in digraph)
-        if len(moved) < 2:
-            continue
-        if all(digraph.in_degree(effect) == 0 for effect in moved):
-            yield f"{', '.join(moved)} went together in these trials ({node} moves them all): here each is set while the others stay"
-        else:
-            yield f"{node} is not seen and moves {', '.join(moved)}: what it does may be put down to one of them"
-
-
-def _unusable(digraph: nx.DiGraph, rows: pd.DataFrame, node: str, categorical: Collection[str]) -> str | None:
-    if node not in rows:
-        return "it has no column"
-    if _has_gaps(rows, node):
-        return f"it is missing in {int(rows[node].isna().sum())} of the {len(rows)} trials"
-    is_category = node in categorical or not is_number(rows[node]) or set(rows[node].dropna().unique()) <= {0, 1}
-    if is_category and digraph.in_degree(node) > 0:
-        return "it is a category with causes of its own, whose noise no row tells"
-    return None
-
-
-def _has_gaps(rows: pd.DataFrame, node: str) -> bool:
-    return bool(rows[node].isna().mean() > MAX_MISSING)
-
-
-@contextmanager
-def numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global state within the block and put it back."""
-    state = np.random.get_state()  # DoWhy draws from it
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
