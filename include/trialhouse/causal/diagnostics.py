@@ -128,7 +128,7 @@ def balance(sample: Sample, partialled: Partialled) -> Check:
     own = standardised_differences(sample.encoded, sample, partialled).abs()
     terms = standardised_differences(second_degree_terms(sample.encoded), sample, partialled).abs().dropna()
     after = pd.concat([own, terms])["after"].dropna()
-    if after.empty:
+    if after.empty or own["before"].isna().all():
         return Check(name, "not_applicable", "No covariate varies.", consequence="none")
     rows = len(sample.arms) if sample.clusters is None else len(np.unique(sample.clusters))
     share = float(sample.arms.mean()) if sample.is_binary else 0.0

@@ -179,6 +179,8 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     if HARDWARE_CLASS not in (estimand.by, factor.name):
         precision.append(HARDWARE_CLASS)
         strata.append(HARDWARE_CLASS)
+    # Whose weights the trials of a table have, it does not tell.
+    is_of_weights = study.recorded is None and estimand.outcome in _OF_WEIGHTS
     placebo = study.placebo_factor.name if study.placebo_factor and study.placebo_factor.name in frame else None
     quantities = {item.name for item in study.factors if item.kind == "continuous" and (len(item.levels) > 6 or study.is_range(item))}
     is_quantity = study.is_range(factor) and indicator is None
@@ -217,9 +219,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 seed=study.estimation_seed,
                 left_out=tuple(left_out),
                 unaffecting=tuple(
-                    name
-                    for name in _OF_MEASURING
-                    if estimand.outcome in _OF_WEIGHTS and name in frame and name not in (estimand.by, factor.name)
+                    name for name in _OF_MEASURING if is_of_weights and name in frame and name not in (estimand.by, factor.name)
                 ),
                 placebo=placebo,
                 ids=_IDS,

@@ -12,7 +12,7 @@ import pandas as pd
 from trialhouse.causal.model import CausalGraph, read_graph_file
 from trialhouse.causal.nuisances import check_families
 from trialhouse.causal.question import Comparison, Question, answer_all
-from trialhouse.causal.recipes import check_recipes
+from trialhouse.causal.recipes import RECIPES, check_recipes
 from trialhouse.causal.refute import REFUTERS, check_refuters
 from trialhouse.causal.results import Results
 from trialhouse.causal.sample import is_number, label, require_columns
@@ -91,6 +91,9 @@ def estimate_table(
         raise EstimationError(f"cluster {cluster!r} must name at least two repeated units", "one", "choose another column or leave it out")
     control, level, is_quantity = _levels(frame[treatment], treatment, contrast)
     data = frame.assign(**{outcome: frame[outcome].astype(float)}).reset_index(drop=True)
+    for recipe in recipes:
+        if (needed := _lacking(recipe, drawn, is_quantity)) is not None:
+            raise EstimationError(f"recipe {recipe!r} needs {needed}", "none", "name it in the graph, or leave the recipe out")
     question_name = name or f"{treatment}_on_{outcome}"
     question = Question(
         study_id=content_id("table", {"name": question_name, "columns": [str(column) for column in frame.columns], "rows": len(frame)}),
@@ -114,6 +117,16 @@ def estimate_table(
         caveats=tuple(_caveats(drawn, frame)),
     )
     return answer_all([question], datetime.now(UTC))
+
+
+def _lacking(recipe: str, graph: CausalGraph, is_quantity: bool) -> str | None:
+    """What a recipe that was asked for needs and does not have."""
+    made = RECIPES[recipe]
+    if made.has_effects and "effect_modifier" not in graph.roles:
+        return "a node with the role effect_modifier"
+    if made.needs == "instruments" and "instrument" not in graph.roles:
+        return "a node with the role instrument"
+    return "a treatment with two arms, or a contrast of two of its levels" if made.needs == "arms" and is_quantity else None
 
 
 def _refuse_missing(frame: pd.DataFrame, columns: Sequence[Any]) -> None:

@@ -101,7 +101,10 @@ def test_the_order_of_a_table_is_no_evidence(found: Results) -> None:
 
 
 def test_the_hardware_class_can_be_the_treatment() -> None:
-    """Large batches serve easier images here and run out of memory on the laptop; the server is better by .03 at the same batch."""
+    """Large batches serve easier images here and run out of memory on the laptop; the server is better by .03 at the same batch.
+
+    The estimate is right, and fails all the same: how many images go at once cannot change how accurate weights are.
+    """
     rng = np.random.default_rng(3)
     frame = simulate()
     frame["accuracy"] += 0.2 * (frame["batch_size"] == 4096) + 0.03 * (frame["hardware_class"] == "server")
@@ -116,7 +119,8 @@ def test_the_hardware_class_can_be_the_treatment() -> None:
     assert rows["naive"]["verdict"] == "withheld"
     row = rows["adjusted_linear"]
     assert row["ci_low"] < 0.03 < row["ci_high"]
-    assert row["verdict"] == "released", row["reasons"]
+    assert row["verdict"] == "failed"
+    assert "batch_size goes with accuracy, which it cannot cause" in row["reasons"]
     assert (row["contrast_from"], row["contrast_to"], row["subgroup"]) == ("laptop", "server", None)
     assert "hardware_class" not in json.loads(row["adjustment"])
     assert "classes are measured one after another" in row["caveats"]

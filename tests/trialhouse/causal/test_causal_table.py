@@ -64,7 +64,7 @@ def test_linear_confounding_is_adjusted_for_and_released(sound: Results) -> None
     assert "P(w)" in rows["adjusted_linear"]["estimand_expression"]
     assert {"random_common_cause", "data_subset", "permuted_placebo", "left_out_columns", "sensitivity"} < set(checks(sound))
     # Nothing that ran could have caught an unmeasured confounder, and the caveats say so.
-    assert "not refuted" in rows["adjusted_linear"]["caveats"]
+    assert checks(sound)["specification"]["verdict"] == "passed"
 
 
 @pytest.mark.parametrize("kind", ["mediator", "collider"])
@@ -162,7 +162,7 @@ def test_rows_that_are_no_trials_of_their_own_fail_unless_clustered() -> None:
     assert row["standard_error"] > 2 * by_method(loose)["adjusted_linear"]["standard_error"]
 
 
-def test_recipes_that_disagree_withhold() -> None:
+def test_a_wrong_shape_fails_and_recipes_disagree() -> None:
     """The outcome depends on w squared, and so does the treatment: a straight line cannot adjust for that."""
     rng = np.random.default_rng(4)
     w = rng.normal(size=600)
@@ -173,7 +173,9 @@ def test_recipes_that_disagree_withhold() -> None:
     assert rows["adjusted_linear"]["ci_low"] > TRUTH
     assert rows["double_ml"]["ci_low"] < TRUTH < rows["double_ml"]["ci_high"]
     assert checks(results)["recipe_agreement"]["verdict"] == "failed"
-    assert rows["adjusted_linear"]["verdict"] == "withheld"
+    assert checks(results)["specification"]["verdict"] == "failed"
+    assert rows["adjusted_linear"]["verdict"] == "failed"
+    assert rows["double_ml"]["verdict"] == "withheld"
 
 
 def test_too_few_simulations_withhold() -> None:
@@ -207,13 +209,54 @@ def test_a_quantity_that_covariates_predict_is_withheld() -> None:
     assert by_method(results)["adjusted_linear"]["verdict"] == "withheld"
 
 
-def test_roles_are_read_and_said_to_be_unused() -> None:
-    frame = observational(100)
-    frame["z"] = np.random.default_rng(8).normal(size=100)
-    graph = CONFOUNDED.replace("t -> y", "t -> y, z -> t") + "roles: {instrument: z}\n"
+def assigned_and_taken(rows: int = 400, hidden: float = 0.0) -> pd.DataFrame:
+    """The treatment taken (t) follows the one assigned (z), a confounder (w) and perhaps a hidden cause of the outcome."""
+    z, w, u, of_t, of_y = np.random.default_rng(8).normal(size=(5, rows))
+    t = 1.5 * z + w + hidden * u + of_t
+    return pd.DataFrame({"z": z, "w": w, "t": t, "y": TRUTH * t + w + 2 * hidden * u + of_y})
+
+
+INSTRUMENTED = CONFOUNDED.replace("t -> y", "t -> y, z -> t") + "roles: {instrument: z}\n"
+
+
+def test_an_instrument_checks_what_is_adjusted_for() -> None:
+    sound = estimate_table(assigned_and_taken(), treatment="t", outcome="y", graph=INSTRUMENTED, refuters=())
+    rows = by_method(sound)
+    assert rows["adjusted_linear"]["is_primary"]
+    assert rows["adjusted_linear"]["verdict"] == "released"
+    assert json.loads(rows["adjusted_linear"]["adjustment"]) == ["w"]
+    assert rows["instrumental_variables"]["ci_low"] < TRUTH < rows["instrumental_variables"]["ci_high"]
+    assert "Cov(y, z) / Cov(t, z) given w" in rows["instrumental_variables"]["estimand_expression"]
+    assert checks(sound)["durbin_wu_hausman"]["verdict"] == "passed"
+
+    spoilt = by_method(estimate_table(assigned_and_taken(hidden=1.0), treatment="t", outcome="y", graph=INSTRUMENTED, refuters=()))
+    assert {name: spoilt[name]["verdict"] for name in ("adjusted_linear", "double_ml", "double_ml_boosting")} == dict.fromkeys(
+        ("adjusted_linear", "double_ml", "double_ml_boosting"), "failed"
+    )
+    assert spoilt["instrumental_variables"]["verdict"] == "released"
+    assert spoilt["instrumental_variables"]["ci_low"] < TRUTH < spoilt["instrumental_variables"]["ci_high"]
+
+
+def test_where_a_cause_is_drawn_hidden_the_instrument_answers() -> None:
+    graph = INSTRUMENTED.replace("z -> t", "z -> t, u -> t, u -> y")
+    results = estimate_table(assigned_and_taken(hidden=1.0), treatment="t", outcome="y", graph=graph)
+    (row,) = results.primary
+    assert (row["method"], row["verdict"]) == ("instrumental_variables", "released")
+    assert by_method(results)["adjusted_linear"]["verdict"] == "withheld"
+
+
+def test_a_modifier_has_a_row_per_level() -> None:
+    rng = np.random.default_rng(5)
+    x, w = rng.integers(0, 3, 600), rng.normal(size=600)
+    t = (rng.random(600) < 1 / (1 + np.exp(-w))).astype(int)
+    frame = pd.DataFrame({"x": x, "w": w, "t": t, "y": x * t + w + rng.normal(size=600)})
+    graph = CONFOUNDED.replace("t -> y", "t -> y, x -> y") + "roles: {effect_modifier: x}\n"
     results = estimate_table(frame, treatment="t", outcome="y", graph=graph, refuters=())
-    assert "role instrument (z) is not used yet" in by_method(results)["adjusted_linear"]["caveats"]
-    assert json.loads(by_method(results)["adjusted_linear"]["adjustment"]) == ["w"]
+    found = [row for row in results.estimates if row["method"] == "linear_dr" and row["subgroup"] is not None]
+    assert [(row["subgroup_column"], row["subgroup"]) for row in found] == [("x", "0"), ("x", "1"), ("x", "2")]
+    for row, truth in zip(found, (0, 1, 2), strict=True):
+        assert row["ci_low"] < truth < row["ci_high"]
+        assert not row["is_primary"]
 
 
 def test_same_seed_same_rows() -> None:
@@ -248,6 +291,9 @@ def test_same_seed_same_rows() -> None:
         (lambda f: f, {"graph": "edges: [w -> y]"}, "must name 't'"),
         (lambda f: f, {"graph": "edges: [w -> y, w -> t]"}, "must draw a path from 't' to 'y', got none"),
         (lambda f: f, {"refuters": ("magic",)}, "a refuter must be one of"),
+        (lambda f: f, {"recipes": ("magic",)}, "a recipe must be one of"),
+        (lambda f: f, {"recipes": ("causal_forest",)}, "recipe 'causal_forest' needs a node with the role effect_modifier"),
+        (lambda f: f, {"nuisances": {"magic": {}}}, "a nuisance family must be one of"),
     ],
 )
 def test_bad_input_is_one_line(change: Callable[[pd.DataFrame], pd.DataFrame], options: dict[str, Any], line: str) -> None:
