@@ -91,6 +91,20 @@ class CausalGraph:
         digraph.add_edge(column, outcome)
         return self._with(digraph)
 
+    def modifiers(self, treatment: str, frame: pd.DataFrame) -> tuple[str, ...]:
+        """Columns that the graph names as effect modifiers and that vary.
+
+        Raises
+        ------
+        EstimationError
+            If one is an effect of the treatment: what the treatment changes cannot say for whom it works.
+        """
+        named = [node for node in self.roles.get("effect_modifier", ()) if node in frame and node != treatment]
+        for node in named:
+            if node in self.descendants(treatment):
+                raise EstimationError(f"an effect modifier must come before {treatment!r}", f"{node!r}, its effect", f"fix {self.name}")
+        return tuple(node for node in named if frame[node].nunique() > 1)
+
     def separates(self, treatment: str, other: str) -> bool:
         """Whether no back door of the treatment leads to another node while nothing is adjusted for."""
         without = self.digraph.copy()

@@ -183,7 +183,7 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
     kept, finished = frame.loc[survival.rows], frame[frame[question.outcome].notna()]
     is_random = question.assignment == "randomised"
     seed = refute.seed_of(question.seed, contrast)
-    modifiers = tuple(node for node in question.graph.roles.get("effect_modifier", ()) if frame[node].nunique() > 1)
+    modifiers = question.graph.modifiers(question.treatment, frame)
     wanted = (*RECIPES_OF[question.assignment], *(BY_MODIFIER if modifiers else ()), *question.recipes)
     recipes = comparison.recipes or tuple(name for name in dict.fromkeys(wanted) if _applies(name, question, modifiers))
     plain, instrumental = _unadjusted(question, identification), by_instrument(identification)

@@ -257,6 +257,9 @@ def test_a_modifier_has_a_row_per_level() -> None:
     for row, truth in zip(found, (0, 1, 2), strict=True):
         assert row["ci_low"] < truth < row["ci_high"]
         assert not row["is_primary"]
+    backwards = graph.replace("x -> y", "x -> y, t -> x").replace("x -> y, t -> x, ", "t -> x, x -> y, ")
+    with pytest.raises(EstimationError, match="an effect modifier must come before 't', got 'x', its effect"):
+        estimate_table(frame, treatment="t", outcome="y", graph=backwards, refuters=())
 
 
 def test_same_seed_same_rows() -> None:

@@ -20,9 +20,9 @@ from trialhouse.causal.inference import Array, Inference, least_squares, linear_
 from trialhouse.causal.nuisances import features, learner
 from trialhouse.causal.partial import Partialled
 from trialhouse.causal.recipes.fit import Fit
+from trialhouse.causal.recipes.units import folds, stands_for_units, within
 from trialhouse.causal.sample import Sample
 
-FOLDS = 5
 MIN_ROWS = 10
 REPEATS = 5
 """Cross-fitting splits the rows at random; the median over repeats takes that chance out."""
@@ -65,22 +65,17 @@ def _cross_fit(
     sample: Sample, seed: int, family: str, settings: Mapping[str, Any], repeats: int
 ) -> Iterator[tuple[Partialled, tuple[float, float]]]:
     from econml.dml import LinearDML
-    from sklearn.model_selection import GroupKFold, KFold
 
     treatment, outcome, clusters = sample.arms, sample.values, sample.clusters
     seen = features(family, sample.matrix)
-    if clusters is not None and _stands_for_units(sample.matrix, clusters):
-        treatment, outcome, seen = (_within(column, clusters) for column in (treatment, outcome, seen))
+    if clusters is not None and stands_for_units(sample.matrix, clusters):
+        treatment, outcome, seen = (within(column, clusters) for column in (treatment, outcome, seen))
     seen = seen[:, seen.std(axis=0) > 1e-9]
     seen = seen / seen.std(axis=0) if seen.shape[1] else np.zeros((len(treatment), 1))
     scale = float(outcome.std()) or 1.0
     for repeat in range(repeats):
         state = (seed + repeat) % 2**32
-        if clusters is None:
-            splits = list(KFold(min(FOLDS, len(outcome)), shuffle=True, random_state=state).split(seen))
-        else:
-            folds = min(FOLDS, len(np.unique(clusters)))
-            splits = list(GroupKFold(folds, shuffle=True, random_state=state).split(seen, groups=clusters))
+        splits = folds(len(outcome), clusters, state)
         nuisance = learner(family, settings, state % 2**31)
         recipe = LinearDML(model_y=nuisance, model_t=nuisance, cv=splits, random_state=state)
         with warnings.catch_warnings():
@@ -117,21 +112,3 @@ def _final_stage(treatment: Array, outcome: Array, clusters: NDArray[np.int64] |
         return Inference(slope, clusters=count, note="too few repeated units carry the contrast")
     error = math.sqrt((count - 1) / count * float(((products / weights - slope) ** 2).sum()))
     return with_interval(Inference(slope, error, degrees_of_freedom=informative - 1, clusters=count))
-
-
-def _stands_for_units(covariates: Array, clusters: NDArray[np.int64]) -> bool:
-    """Whether the covariates include a dummy per repeated unit, under whatever name."""
-    units = len(np.unique(clusters))
-    if covariates.shape[1] < units - 1:
-        return False
-    dummies = (clusters[:, None] == np.unique(clusters)).astype(float)
-    design = np.column_stack([np.ones(len(clusters)), covariates])
-    left = dummies - design @ np.linalg.lstsq(design, dummies, rcond=None)[0]
-    return bool(np.abs(left).max() < 1e-8)
-
-
-def _within(columns: Array, clusters: NDArray[np.int64]) -> Array:
-    counts = np.bincount(clusters)
-    if columns.ndim == 1:
-        return columns - (np.bincount(clusters, weights=columns) / counts)[clusters]
-    return np.column_stack([_within(column, clusters) for column in columns.T]) if columns.shape[1] else columns

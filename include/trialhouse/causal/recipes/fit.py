@@ -48,7 +48,13 @@ class Fit:
 
     def scaled(self, span: float) -> Fit:
         """The effect of `span` units of the treatment."""
-        return replace(self, inference=self.inference.scaled(span))
+        return replace(self, inference=self.inference.scaled(span), effects=None if self.effects is None else _scaled(self.effects, span))
+
+
+def _scaled(effects: pd.DataFrame, span: float) -> pd.DataFrame:
+    ends = effects[["ci_low", "ci_high"]] * span
+    low, high = ends.min(axis=1, skipna=False), ends.max(axis=1, skipna=False)
+    return effects.assign(effect=effects["effect"] * span, ci_low=low, ci_high=high)
 
 
 def honest(fit: Fit, sample: Sample) -> Fit:
