@@ -162,6 +162,29 @@ def test_beyond_what_was_seen_there_is_no_effect() -> None:
     assert math.isnan(groups.loc[3, "effect"])
 
 
+def test_a_number_that_is_a_category_among_the_covariates_is_one_among_the_modifiers() -> None:
+    frame = draw(90).frame.assign(code=np.arange(90) % 9)
+    named = {"treatment": "t", "outcome": "y", "arms": frame["t"], "covariates": ["x", "code"]}
+    assert len(modifiers_of(make_sample(frame, **named), ["code"]).rows) == 5
+    assert modifiers_of(make_sample(frame, **named, categorical=["code"]), ["code"]).rows["code"].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("recipe", [linear_dr, linear_dml])
+def test_blocks_that_are_adjusted_for_are_taken_out_where_they_are_balanced(recipe: object) -> None:
+    rng = np.random.default_rng(3)
+    block = np.repeat(np.arange(24), 8)
+    x, t = np.tile(np.repeat([0.0, 1.0], 4), 24), np.tile([0.0, 1.0], 96)
+    y = (1 + x) * t + 5 * rng.normal(size=24)[block] + 0.3 * rng.normal(size=192)
+    frame = pd.DataFrame({"x": x, "t": t, "y": y, "block": block.astype(str)})
+    names = {"treatment": "t", "outcome": "y", "covariates": ["x", "block"], "cluster": "block"}
+    fit = recipe(make_sample(frame, arms=frame["t"], **names), ["x"], repeats=1)  # type: ignore[operator]
+    assert (errors_off(fit.effects, np.array([1.0, 2.0])) < 4).all()
+    # Blocks differ with a standard deviation of 5; within one, four trials a side leave .3 sqrt(2 / 96) = .04.
+    assert ((fit.effects["ci_high"] - fit.effects["ci_low"]) < 0.4).all()
+    frame.loc[0, "t"] = 1.0
+    assert "repeated units" in str(recipe(make_sample(frame, arms=frame["t"], **names), ["x"]).inference.note)  # type: ignore[operator]
+
+
 def test_modifiers_are_checked() -> None:
     sample = draw(60)
     for names, expected in (

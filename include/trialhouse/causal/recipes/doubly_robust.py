@@ -19,7 +19,7 @@ from trialhouse.causal.nuisances import features, learner
 from trialhouse.causal.recipes.final_stage import mean_of, median_of
 from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.recipes.propensity import LIMITS, classifier, refusal, told
-from trialhouse.causal.recipes.units import folds, stands_for_units, within
+from trialhouse.causal.recipes.units import folds, unlearnable, without_units
 from trialhouse.causal.sample import Sample
 
 ESTIMAND = "the average effect (ATE)"
@@ -63,7 +63,7 @@ def doubly_robust(
     family, settings
         Of the nuisance learners; see `trialhouse.causal.nuisances`.
     """
-    why_not = refusal(sample) or _unlearnable(sample)
+    why_not = refusal(sample) or unlearnable(sample)
     if why_not is None and len(sample.arms) < MIN_ROWS:
         why_not = f"cross-fitting needs at least {MIN_ROWS} trials"
     if why_not is not None:
@@ -99,10 +99,8 @@ def scores(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    outcome, clusters = sample.values, sample.clusters
-    seen = features(family, covariates)
-    if clusters is not None and stands_for_units(covariates, clusters):
-        outcome, seen = within(outcome, clusters), within(seen, clusters)
+    clusters = sample.clusters
+    outcome, seen = without_units(sample.values, features(family, covariates), covariates, clusters)
     seen = seen[:, seen.std(axis=0) > 1e-9]
     seen = (seen - seen.mean(axis=0)) / seen.std(axis=0) if seen.shape[1] else np.zeros((len(outcome), 1))
     centre, scale = float(outcome.mean()), float(outcome.std()) or 1.0
@@ -129,16 +127,6 @@ def scores(
             treated,
             (1 - float(((sample.arms - treated) ** 2).mean() / sample.arms.var()), unexplained),
         )
-
-
-def _unlearnable(sample: Sample) -> str | None:
-    """Units that are adjusted for are taken out as differences, which is right only where each has the same share of treated."""
-    if sample.clusters is None or not stands_for_units(sample.matrix, sample.clusters):
-        return None
-    shares = np.bincount(sample.clusters, weights=sample.arms) / np.bincount(sample.clusters)
-    if np.ptp(shares) < 1e-9:
-        return None
-    return "the covariates include the repeated units, which folds keep together: their own propensities cannot be learned"
 
 
 def _with_products(features: Array) -> Array:

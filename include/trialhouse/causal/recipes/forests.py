@@ -19,7 +19,7 @@ from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.recipes.heterogeneity import average_of, nuisance_columns, table
 from trialhouse.causal.recipes.modifiers import modifiers_of
 from trialhouse.causal.recipes.propensity import classifier, refusal
-from trialhouse.causal.recipes.units import folds
+from trialhouse.causal.recipes.units import folds, unlearnable
 from trialhouse.causal.sample import Sample
 
 ESTIMAND = (
@@ -53,14 +53,15 @@ def causal_forest(
     from econml.dml import CausalForestDML
 
     seen = modifiers_of(sample, modifiers, at)
-    why_not = refusal(sample) if sample.is_binary else None
+    why_not = (refusal(sample) if sample.is_binary else None) or unlearnable(sample)
     if why_not is None and len(sample.arms) < MIN_ROWS:
         why_not = f"a causal forest needs at least {MIN_ROWS} trials, not {len(sample.arms)}"
     if why_not is not None:
         return Fit(name, Inference(math.nan, note=why_not))
     state = seed % 2**31
     nuisance = learner(family, settings or {}, state)
-    scale = float(sample.values.std()) or 1.0
+    outcome, columns = nuisance_columns(family, sample, seen)
+    scale = float(outcome.std()) or 1.0
     recipe = CausalForestDML(
         model_y=nuisance,
         model_t=classifier(family, state) if sample.is_binary else nuisance,
@@ -74,7 +75,7 @@ def causal_forest(
     treatment = sample.arms.astype(int) if sample.is_binary else sample.arms
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lasso paths that stop early choose a slightly larger penalty
-        recipe.fit(sample.values / scale, treatment, X=seen.matrix, W=nuisance_columns(family, sample, seen), cache_values=True)
+        recipe.fit(outcome / scale, treatment, X=seen.matrix, W=columns, cache_values=True)
     left_outcome, left_treatment, _, _ = recipe.residuals_
     out_of_bag = recipe.model_final_.oob_predict(seen.matrix).ravel()
     average = average_of(sample, out_of_bag * scale, left_treatment.ravel(), left_outcome.ravel() * scale)

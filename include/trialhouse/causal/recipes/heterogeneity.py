@@ -23,7 +23,7 @@ from trialhouse.causal.recipes.final_stage import LinearFit, linear_fit, mean_of
 from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.recipes.modifiers import Modifiers, modifiers_of
 from trialhouse.causal.recipes.propensity import classifier, refusal, told
-from trialhouse.causal.recipes.units import folds
+from trialhouse.causal.recipes.units import folds, unlearnable, without_units
 from trialhouse.causal.sample import Sample
 
 ROWS_PER_COEFFICIENT = 10
@@ -94,11 +94,11 @@ def linear_dml(
     from econml.dml import LinearDML
 
     seen = modifiers_of(sample, modifiers, at)
-    why_not = (refusal(sample) if sample.is_binary else None) or too_small(sample, seen.line)
+    why_not = (refusal(sample) if sample.is_binary else None) or unlearnable(sample) or too_small(sample, seen.line)
     if why_not is not None:
         return Fit(name, Inference(math.nan, note=why_not))
-    covariates = nuisance_columns(family, sample, seen)
-    scale = float(sample.values.std()) or 1.0
+    outcome, covariates = nuisance_columns(family, sample, seen)
+    scale = float(outcome.std()) or 1.0
     lines: list[LinearFit] = []
     averages: list[Inference] = []
     for repeat in range(repeats):
@@ -114,7 +114,7 @@ def linear_dml(
         treatment = sample.arms.astype(int) if sample.is_binary else sample.arms
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lasso paths that stop early choose a slightly larger penalty
-            recipe.fit(sample.values / scale, treatment, X=seen.matrix, W=covariates, cache_values=True, inference=None)
+            recipe.fit(outcome / scale, treatment, X=seen.matrix, W=covariates, cache_values=True, inference=None)
         left_outcome, left_treatment, _, _ = recipe.residuals_
         left_outcome, left_treatment = left_outcome.ravel() * scale, left_treatment.ravel()
         line = linear_fit(left_treatment[:, None] * seen.line, left_outcome, sample.clusters)
@@ -142,12 +142,12 @@ def average_of(sample: Sample, effects: Array, treatment: Array, outcome: Array)
     return mean_of(effects + treatment / variance * (outcome - effects * treatment), sample.clusters)
 
 
-def nuisance_columns(family: str, sample: Sample, seen: Modifiers) -> Array:
-    """What nuisances see: the covariates and the modifiers (n x k), standardised."""
-    columns = features(family, np.column_stack([sample.matrix, seen.matrix]))
+def nuisance_columns(family: str, sample: Sample, seen: Modifiers) -> tuple[Array, Array]:
+    """The outcome (n), and what nuisances see: the covariates and the modifiers (n x k), standardised."""
+    everything = np.column_stack([sample.matrix, seen.matrix])
+    outcome, columns = without_units(sample.values, features(family, everything), everything, sample.clusters)
     columns = columns[:, columns.std(axis=0) > 1e-9]
-    result: Array = (columns - columns.mean(axis=0)) / columns.std(axis=0)
-    return result
+    return outcome, (columns - columns.mean(axis=0)) / columns.std(axis=0)
 
 
 def too_small(sample: Sample, line: Array) -> str | None:
@@ -182,7 +182,7 @@ def _from_scores(
     settings: Mapping[str, Any],
     repeats: int,
 ) -> Fit:
-    why_not = refusal(sample) or too_small(sample, design)
+    why_not = refusal(sample) or unlearnable(sample) or too_small(sample, design)
     if why_not is not None:
         return Fit(name, Inference(math.nan, note=why_not))
     columns = np.column_stack([sample.matrix, seen.matrix])

@@ -60,7 +60,7 @@ def meta_learner(
         why_not = f"meta-learners need at least {MIN_ROWS} trials, not {len(sample.arms)}"
     if why_not is not None:
         return Fit(name, Inference(math.nan, note=why_not))
-    columns = nuisance_columns(family, sample, seen)
+    _, columns = nuisance_columns(family, sample, seen)
 
     def effects(rows: Any, state: int) -> Array:
         units = None if sample.clusters is None else sample.clusters[rows]

@@ -85,7 +85,9 @@ def modifiers_of(sample: Sample, names: Sequence[str], at: pd.DataFrame | None =
             raise EstimationError(f"modifier {name!r} must vary", "one level", "choose another modifier")
         if name in (sample.treatment, sample.outcome):
             raise EstimationError("a modifier must be neither treatment nor outcome", repr(name), "choose another modifier")
-    groups = pd.DataFrame({name: _groups(frame[name], frame[name]) for name in names})
+    # What is a category among the covariates, though it may be a number, is one here.
+    categorical = [name for name in names if any(str(column).startswith(f"{name}=") for column in sample.encoded)]
+    groups = pd.DataFrame({name: _groups(frame[name], frame[name], name in categorical) for name in names})
     cells = groups.drop_duplicates().sort_values(list(names)).reset_index(drop=True)
     numbers = {cell: number for number, cell in enumerate(cells.itertuples(index=False, name=None))}
     if at is None:
@@ -94,23 +96,24 @@ def modifiers_of(sample: Sample, names: Sequence[str], at: pd.DataFrame | None =
     else:
         require_columns(at, *names)
         rows = at[list(names)].reset_index(drop=True)
-        row_groups = pd.DataFrame({name: _groups(frame[name], rows[name]) for name in names})
+        row_groups = pd.DataFrame({name: _groups(frame[name], rows[name], name in categorical) for name in names})
     cell_of = np.array([numbers[cell] for cell in groups.itertuples(index=False, name=None)], dtype=np.int64)
     row_cell = np.array([numbers.get(cell, -1) for cell in row_groups.itertuples(index=False, name=None)], dtype=np.int64)
-    both = encode(pd.concat([frame[list(names)], rows], ignore_index=True), list(names)).to_numpy(dtype=float)
+    both = encode(pd.concat([frame[list(names)], rows], ignore_index=True), list(names), categorical).to_numpy(dtype=float)
     seen = both[: len(frame)]
     centre, spread = seen.mean(axis=0), seen.std(axis=0)
     both = (both - centre) / np.where(spread > 0, spread, 1.0)
     return Modifiers(both[: len(frame)], rows, both[len(frame) :], cell_of, row_cell)
 
 
-def _groups(column: pd.Series[Any], values: pd.Series[Any]) -> Any:
+def _groups(column: pd.Series[Any], values: pd.Series[Any], is_category: bool) -> Any:
     """Level or quantile group of values, by the levels and quantiles of a column; -1 beyond what was seen."""
     levels = sorted(column.unique(), key=lambda level: (str(type(level)), level))
-    if not is_number(column) or len(levels) <= GROUPS:
+    is_category = is_category or not is_number(column)
+    if is_category or len(levels) <= GROUPS:
         codes = {level: code for code, level in enumerate(levels)}
         unknown = [value for value in values.unique() if value not in codes]
-        if unknown and not is_number(column):
+        if unknown and is_category:
             raise EstimationError(f"{column.name!r} must be one of {levels}", repr(unknown[0]), "fix the level")
         return values.map(lambda value: codes.get(value, -1)).to_numpy()
     edges = np.unique(np.quantile(column, np.linspace(0, 1, GROUPS + 1)))

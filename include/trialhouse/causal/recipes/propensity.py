@@ -12,8 +12,8 @@ from trialhouse.causal.sample import Sample
 
 LIMITS = (0.02, 0.98)
 """Propensities beyond are taken as these: weights would exceed 50."""
-FEW = 20
-"""Effective trials of an arm below which weighting rests on a handful of them."""
+LEFT = 0.5
+"""Share of an arm's trials that weights must leave, as effective trials, not to be mentioned."""
 
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "lasso": {"C": 0.3, "max_iter": 500},
@@ -71,11 +71,11 @@ def told(sample: Sample, propensities: Array, rests_on: str) -> Iterator[str]:
             f"{extreme} of {len(propensities)} trials have a propensity beyond {LIMITS[0]:g}-{LIMITS[1]:g} and weigh as if it were"
             f" there: for them the effect rests on {rests_on}"
         )
-    control, treated = effective_sizes(sample.arms, propensities)
-    if min(control, treated) < FEW:
+    effective, sizes = effective_sizes(sample.arms, propensities), [int((sample.arms == arm).sum()) for arm in (0, 1)]
+    if any(left < LEFT * size for left, size in zip(effective, sizes, strict=True)):
         yield (
-            f"weights leave the worth of {control:.0f} of {int((sample.arms == 0).sum())} control and"
-            f" {treated:.0f} of {int((sample.arms == 1).sum())} treated trials"
+            f"weights leave the worth of {effective[0]:.0f} of {sizes[0]} control and of {effective[1]:.0f} of {sizes[1]} treated"
+            " trials (effective sample size)"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialhouse.causal.inference import Array
+from trialhouse.causal.sample import Sample
 
 FOLDS = 5
 
@@ -52,6 +53,27 @@ def within(columns: Array, clusters: NDArray[np.int64]) -> Array:
     if columns.ndim == 1:
         return columns - (np.bincount(clusters, weights=columns) / counts)[clusters]
     return np.column_stack([within(column, clusters) for column in columns.T]) if columns.shape[1] else columns
+
+
+def unlearnable(sample: Sample) -> str | None:
+    """Why units that are adjusted for cannot be, if they cannot.
+
+    Folds keep a unit together, so its own level is not learned but taken out as differences. That is right only where the
+    treatment has the same mean in every unit, as in a blocked design.
+    """
+    if sample.clusters is None or not stands_for_units(sample.matrix, sample.clusters):
+        return None
+    means = np.bincount(sample.clusters, weights=sample.arms) / np.bincount(sample.clusters)
+    if np.ptp(means) < 1e-9 * np.ptp(sample.arms):
+        return None
+    return "the covariates include the repeated units, which folds keep together: their own propensities cannot be learned"
+
+
+def without_units(outcome: Array, columns: Array, covariates: Array, clusters: NDArray[np.int64] | None) -> tuple[Array, Array]:
+    """Outcome (n) and columns (n x k) less the level of each unit, where the covariates stand for units."""
+    if clusters is None or not stands_for_units(covariates, clusters):
+        return outcome, columns
+    return within(outcome, clusters), within(columns, clusters)
 
 
 def drawn(rows: int, clusters: NDArray[np.int64] | None, rng: np.random.Generator) -> NDArray[np.int64]:
