@@ -21,6 +21,8 @@ MAX_DIFFERENCE = 0.1
 """Standard deviations: the usual bound for arms that count as alike (Austin 2009)."""
 MIN_EFFECTIVE_SHARE = 0.2
 """Below this share of the trials an estimate is that of few. A normally distributed treatment has a third."""
+MAX_NUMBERS = 50_000_000
+"""In second-degree terms; where products would take more, only squares are formed."""
 
 
 class ArmWeights(NamedTuple):
@@ -103,13 +105,18 @@ def standardised_differences(columns: pd.DataFrame, sample: Sample, partialled: 
 
 
 def second_degree_terms(columns: pd.DataFrame) -> pd.DataFrame:
-    """Squares of quantities and products of any two columns, those that vary, of standardised columns; named `a*b` and `a^2`."""
+    """Squares of quantities and, unless they are too many, products of any two columns, those that vary, of standardised columns.
+
+    They are named `a^2` and `a*b`.
+    """
     values = columns.to_numpy(dtype=float)
     spread = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     terms = {}
+    count = len(columns.columns)
+    has_products = len(values) * count * (count + 1) / 2 <= MAX_NUMBERS
     for first, name in enumerate(columns):
-        for second in range(first, len(columns.columns)):
+        for second in range(first, count if has_products else first + 1):
             if first == second and set(np.unique(values[:, first])) <= {0.0, 1.0}:
                 continue
             term = standard[:, first] * standard[:, second]

@@ -23,6 +23,8 @@ from trialhouse.causal.verdict import ALPHA, Check
 DRAWS = 499
 FEW_UNITS = 12
 """Below, two signs give too few different draws; Webb's (2023) six points do not."""
+MANY_UNITS = 2_000
+"""From here on scores are as good as normal, and drawn as such instead of from the residuals (Chernozhukov, Chetverikov & Kato 2013)."""
 MIN_UNITS = 6
 MIN_FREEDOM = 6
 """Rows beyond the null's coefficients, below which residuals say nothing."""
@@ -95,9 +97,14 @@ def _terms(sample: Sample, interactions: bool) -> pd.DataFrame:
 def _p_value(
     scores: Array, errors: Array, basis: Array, units: NDArray[np.int64] | None, found: float, generator: np.random.Generator, draws: int
 ) -> float:
+    count = len(errors) if units is None else int(units.max()) + 1
+    if count >= MANY_UNITS:
+        sums = _unit_sums(scores * errors[:, None], units)
+        _, singular, directions = np.linalg.svd(sums / np.maximum(np.sqrt((sums**2).sum(axis=0)), 1e-300), full_matrices=False)
+        normal = generator.standard_normal((draws, len(singular))) @ (singular[:, None] * directions)
+        return float((1 + ((normal**2).max(axis=1) >= found).sum()) / (draws + 1))
     leverage = np.minimum((basis**2).sum(axis=1), 0.999)
     inflated = errors / (1 - leverage)  # as in HC3: with the errors themselves small samples reject too often
-    count = len(errors) if units is None else int(units.max()) + 1
     has_few = units is not None and count < FEW_UNITS
     step = max(1, _CHUNK // len(errors))
     larger = 0
@@ -116,9 +123,18 @@ def _statistics(scores: Array, errors: Array, units: NDArray[np.int64] | None) -
     if units is None:
         variance = (scores**2).T @ (errors**2)
     else:
-        order = np.argsort(units, kind="stable")
         variance = np.zeros_like(total)
-        for rows in np.split(order, np.cumsum(np.bincount(units))[:-1]):
+        for rows in _rows_of(units):
             variance += (scores[rows].T @ errors[rows]) ** 2
     result: Array = np.divide(total**2, variance, out=np.zeros_like(total), where=variance > 0)
     return result
+
+
+def _unit_sums(columns: Array, units: NDArray[np.int64] | None) -> Array:
+    """Sums (units x m) of columns (n x m)."""
+    return columns if units is None else np.stack([columns[rows].sum(axis=0) for rows in _rows_of(units)])
+
+
+def _rows_of(units: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Row numbers of each unit."""
+    return np.split(np.argsort(units, kind="stable"), np.cumsum(np.bincount(units))[:-1])

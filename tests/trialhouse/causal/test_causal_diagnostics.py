@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trialhouse.causal import diagnostics
 from trialhouse.causal.diagnostics import (
     arm_weights,
     balance,
@@ -136,6 +137,8 @@ def test_propensities() -> None:
     assert found.effective[1] == pytest.approx(108**2 / (4 * 4 + 100**2))
 
 
-def test_second_degree_terms_leave_out_squares_of_dummies() -> None:
+def test_second_degree_terms_leave_out_squares_of_dummies_and_products_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.DataFrame({"a": [0.0, 1.0, 0.0, 1.0, 1.0], "b": [1.0, 2.0, 3.0, 5.0, 4.0]})
     assert list(second_degree_terms(frame)) == ["a*b", "b^2"]
+    monkeypatch.setattr(diagnostics, "MAX_NUMBERS", 14)
+    assert list(second_degree_terms(frame)) == ["b^2"]

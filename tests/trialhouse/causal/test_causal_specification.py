@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trialhouse.causal import specification as module
 from trialhouse.causal.inference import Array
 from trialhouse.causal.sample import Sample, make_sample
 from trialhouse.causal.specification import specification
@@ -95,6 +96,17 @@ def test_it_repeats_bit_by_bit() -> None:
     whole = specification(linear(100, 0), seed=1)
     assert specification(linear(100, 0), seed=1) == whole
     assert specification(linear(100, 0), seed=2).p_value != whole.p_value
+
+
+def test_many_units_take_normal_scores_with_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ways to the same p-value: each has a standard error of at most .022 with 499 draws."""
+    samples = [linear(1_000, 0), clustered(1, 150, 4)[0]]
+    from_residuals = [specification(sample, seed=1).p_value or 0.0 for sample in samples]
+    monkeypatch.setattr(module, "MANY_UNITS", 100)
+    normal = [specification(sample, seed=1).p_value or 0.0 for sample in samples]
+    assert normal != from_residuals
+    assert normal == pytest.approx(from_residuals, abs=4 * 0.022 * math.sqrt(2))
+    assert specification(confounded("square", 500, 0), seed=0).p_value == 0.002
 
 
 def test_what_has_no_shape_is_not_tested() -> None:
