@@ -26,6 +26,8 @@ FEW_UNITS = 12
 MANY_UNITS = 2_000
 """From here on scores are as good as normal, and drawn as such instead of from the residuals (Chernozhukov, Chetverikov & Kato 2013)."""
 MIN_UNITS = 6
+POWER_UNITS = 100
+"""From here on it mostly sees confounding of another shape."""
 MIN_FREEDOM = 6
 """Rows beyond the null's coefficients, below which residuals say nothing."""
 
@@ -77,7 +79,9 @@ def specification(sample: Sample, *, seed: int, interactions: bool = True, draws
     worst = names[int(found.argmax())]
     opening = f"Of {len(names)} squares, cubes and products that the regression leaves out, {worst} matters most: p = {p_value:.2g}"
     reason = f"{opening}, so its shape is wrong" if p_value < ALPHA else f"{opening}."
-    return Check(name, "passed", reason, math.sqrt(float(found.max())), p_value, draws, is_test=True, has_power=True)
+    count = len(errors) if units is None else int(units.max()) + 1
+    statistic = math.sqrt(float(found.max()))
+    return Check(name, "passed", reason, statistic, p_value, draws, is_test=True, has_power=count >= POWER_UNITS)
 
 
 def _terms(sample: Sample, interactions: bool) -> pd.DataFrame:

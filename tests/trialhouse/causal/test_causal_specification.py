@@ -78,6 +78,8 @@ def test_confounding_of_another_shape_is_seen(shape: str) -> None:
     check = specification(confounded(shape, 500, 0), seed=0)
     assert decide([check]).word == "failed"
     assert "so its shape is wrong" in check.reason
+    assert check.has_power
+    assert not specification(confounded(shape, 36, 0), seed=0).has_power
 
 
 def test_effects_that_differ_and_slopes_that_bend_are_seen() -> None:

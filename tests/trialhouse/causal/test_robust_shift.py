@@ -45,6 +45,8 @@ def test_outliers_that_carry_the_estimate_withhold_it() -> None:
     assert decide(checks[:1]).word == "withheld"
     assert "Without 15 of 300 trials more than 8 robust standard deviations off" in checks[0].reason
     assert " ms" in checks[0].reason
+    assert checks[0].has_power
+    assert not robust_shift(draw(36, 0), "y").has_power
 
 
 def test_the_shift_is_that_of_leaving_the_outlier_out() -> None:
