@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.recipes.by_modifier import ESTIMANDS, RECIPES, effects_by
 from trialhouse.causal.recipes.forests import causal_forest
-from trialhouse.causal.recipes.heterogeneity import group_effects, linear_dml, linear_dr
+from trialhouse.causal.recipes.heterogeneity import average_of, group_effects, linear_dml, linear_dr
 from trialhouse.causal.recipes.meta_learners import meta_learner
 from trialhouse.causal.recipes.modifiers import modifiers_of
 from trialhouse.causal.sample import Sample, make_sample
@@ -61,6 +61,15 @@ def test_a_line_is_found_where_adjustment_for_nothing_is_wrong(recipe: object) -
     nothing = make_sample(sample.frame, treatment="t", outcome="y", arms=sample.frame["t"], covariates=[])
     naive = least_squares(nothing.arms, nothing.values, nothing.matrix)
     assert abs(naive.estimate - 0.5) > 4 * naive.standard_error
+
+
+def test_the_average_is_right_though_the_model_says_that_there_is_no_effect() -> None:
+    rng = np.random.default_rng(4)
+    sample = draw(2_000)
+    known = expit(0.8 * sample.frame["w"] + 0.8 * sample.frame["x"]).to_numpy()
+    residual = 0.5 * (sample.arms - known) + rng.normal(size=2_000)
+    average = average_of(sample, np.zeros(2_000), sample.arms - known, residual)
+    assert abs(average.estimate - 0.5) < 4 * average.standard_error < 0.5
 
 
 def test_a_quantity_has_a_line_too() -> None:
