@@ -6,7 +6,7 @@ whether a row is about weights (made once, whatever measures them) or about a tr
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _UNIT = {"unit_id": "VARCHAR NOT NULL", "unit_kind": "VARCHAR NOT NULL", "attempt": "INTEGER NOT NULL"}
 
@@ -150,17 +150,25 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "is_primary": "BOOLEAN NOT NULL",
         "adjustment": "VARCHAR",  # the columns, as JSON
         "estimand_expression": "VARCHAR",  # identification in words and symbols
+        "method_estimand": "VARCHAR",  # what the recipe estimates where effects differ between trials
         "estimate": "DOUBLE",
         "standard_error": "DOUBLE",
         "ci_low": "DOUBLE",
         "ci_high": "DOUBLE",
         "p_value": "DOUBLE",
+        "p_value_adjusted": "DOUBLE",  # Holm over the primary estimates of one estimation
+        "confidence_set": "VARCHAR",  # JSON list of [low, high], null for an end that there is not; where it is no interval
         "trials": "INTEGER NOT NULL",
         "clusters": "INTEGER",
+        "effective_trials": "DOUBLE",  # trials (or repeated units) that carry it
+        "nuisance_r2_treatment": "DOUBLE",  # out of fold
+        "nuisance_r2_outcome": "DOUBLE",
         "stratum": "VARCHAR",  # which trials it speaks of, where not all
         "verdict": "VARCHAR NOT NULL",  # released, withheld, failed
         "reasons": "VARCHAR",  # JSON list
         "caveats": "VARCHAR",  # JSON list
+        "seed": "BIGINT",  # of what the recipe and the refuters draw
+        "library_versions": "VARCHAR",  # JSON: distribution -> version
         "estimated_at": "TIMESTAMP NOT NULL",
     },
     # One row per estimate and check.

@@ -28,6 +28,11 @@ from trialhouse.studies.switches import GRID, NEVER, SWITCHED_AT, evenly_spaced,
 
 METHOD = "difference_in_differences"
 TWO_WAY = "two_way_fixed_effects"
+ESTIMANDS = {
+    METHOD: "the average effect on trials that switched, over all of their training after that",
+    TWO_WAY: "an average of effects with weights that may be negative where they grow",
+    "naive": "the difference between points after a switch and all others, whatever its cause",
+}
 AFTER = "share_after_switch"
 """Column of the rows that tell the effect by how much of the training has passed since the switch."""
 DISTANCES = (0.05, 0.1, 0.25, 0.5)
@@ -193,6 +198,7 @@ def _add(results: Results, asked: _Asked, found: Differences, graph: CausalGraph
             results,
             contrast,
             method=method,
+            method_estimand=ESTIMANDS[method],
             is_primary=is_primary,
             inference=inference,
             verdict=decide(list(own), caveats, is_random=is_random),
@@ -222,6 +228,7 @@ def _refuse(results: Results, asked: _Asked, reason: str, *, is_random: bool, at
         results,
         asked.contrast,
         method=METHOD,
+        method_estimand=ESTIMANDS[METHOD],
         is_primary=asked.estimand.is_primary and asked.contrast.level == label(asked.estimand.contrast.to),
         inference=Inference(math.nan),
         verdict=decide(checks, is_random=is_random),

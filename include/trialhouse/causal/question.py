@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -230,14 +231,19 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
                 results,
                 named,
                 method=recipe,
+                method_estimand=RECIPES[recipe].estimand,
                 is_primary=comparison.is_primary and recipe == primary and named is contrast,
                 inference=inference,
+                confidence_set=_confidence_set(fit, span),
+                effective_trials=_effective_trials(fit),
+                nuisance_r2=fit.nuisance_r2 if fit else (math.nan, math.nan),
                 verdict=verdict,
                 adjustment=list(adjusting.columns),
                 expression=_expression(question, comparison, adjusting, is_instrumental=adjusting is instrumental),
                 trials=trials,
                 stratum=survival.stratum if adjusting is not plain else None,
                 data_id=sample.data_id(question.ids),
+                seed=seed,
                 at=at,
             )
 
@@ -246,6 +252,23 @@ def _applies(recipe: str, question: Question, modifiers: Sequence[str]) -> bool:
     """Whether there is what a recipe needs. Instruments are added where the graph lets them be such."""
     made = RECIPES[recipe]
     return not (made.needs == "instruments" or (made.needs == "arms" and question.is_quantity) or (made.has_effects and not modifiers))
+
+
+def _confidence_set(fit: Fit | None, span: float) -> str | None:
+    """The Anderson-Rubin set as JSON, where it is what is to be trusted and has no two ends."""
+    if fit is None or fit.instrumented is None:
+        return None
+    known = fit.instrumented.anderson_rubin.scaled(span)
+    if known.is_bounded and not known.is_disjoint:
+        return None
+    return json.dumps([[end if math.isfinite(end) else None for end in piece] for piece in known.pieces])
+
+
+def _effective_trials(fit: Fit | None) -> float:
+    from trialhouse.causal.diagnostics import effective_size
+
+    left = fit.partialled if fit else None
+    return effective_size(left) if left is not None and float(left.treatment @ left.treatment) > 0 else math.nan
 
 
 def _by_modifier(contrast: Contrast, fit: Fit | None) -> Iterator[tuple[Contrast, Inference, int]]:

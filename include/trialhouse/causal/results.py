@@ -6,12 +6,17 @@ import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import trialhouse
 from trialhouse.causal.inference import Inference
-from trialhouse.causal.verdict import Verdict
+from trialhouse.causal.verdict import Verdict, holm
 from trialhouse.identity import content_id
+
+LIBRARIES = ("dowhy", "econml", "lightgbm", "linearmodels", "numpy", "pandas", "pyfixest", "scikit-learn", "scipy", "statsmodels")
+"""Distributions whose versions go with every estimate."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def add_rows(
     contrast: Contrast,
     *,
     method: str,
+    method_estimand: str,
     is_primary: bool,
     inference: Inference,
     verdict: Verdict,
@@ -66,6 +72,10 @@ def add_rows(
     stratum: str | None,
     data_id: str,
     at: datetime,
+    confidence_set: str | None = None,
+    effective_trials: float = math.nan,
+    nuisance_r2: tuple[float, float] = (math.nan, math.nan),
+    seed: int | None = None,
 ) -> None:
     """Append the rows of one estimate and its checks."""
     estimate_id = content_id(
@@ -97,17 +107,25 @@ def add_rows(
             "is_primary": is_primary,
             "adjustment": json.dumps(adjustment),
             "estimand_expression": expression,
+            "method_estimand": method_estimand,
             "estimate": _or_none(inference.estimate),
             "standard_error": _or_none(inference.standard_error),
             "ci_low": _or_none(inference.ci_low),
             "ci_high": _or_none(inference.ci_high),
             "p_value": _or_none(inference.p_value),
+            "p_value_adjusted": None,
+            "confidence_set": confidence_set,
             "trials": trials,
             "clusters": inference.clusters,
+            "effective_trials": _or_none(effective_trials),
+            "nuisance_r2_treatment": _or_none(nuisance_r2[0]),
+            "nuisance_r2_outcome": _or_none(nuisance_r2[1]),
             "stratum": stratum,
             "verdict": verdict.word,
             "reasons": json.dumps(verdict.reasons, ensure_ascii=False),
             "caveats": json.dumps(verdict.caveats, ensure_ascii=False),
+            "seed": seed,
+            "library_versions": _library_versions(),
             "estimated_at": at,
         }
     )
@@ -125,6 +143,18 @@ def add_rows(
         }
         for check in verdict.checks
     )
+
+
+def adjust_for_multiplicity(results: Results) -> None:
+    """Give each primary estimate its p-value after Holm over all of them: many questions have many chances to be wrong."""
+    rows = [row for row in results.primary if row["p_value"] is not None]
+    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_value_adjusted"] = p_value
+
+
+@cache
+def _library_versions() -> str:
+    return json.dumps({name: version(name) for name in LIBRARIES})
 
 
 def _or_none(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ from trialhouse.causal.over_training import answer_over_training
 from trialhouse.causal.question import Comparison, Question, answer_all, compared_arms
 from trialhouse.causal.recipes import PRIMARY, check_recipes
 from trialhouse.causal.refute import check_refuters
-from trialhouse.causal.results import Results
+from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import Sample, label, make_sample, require_columns
 from trialhouse.errors import EstimationError
 from trialhouse.studies.factors import TWINS
@@ -99,6 +99,7 @@ def estimate_study(
             results.extend(
                 answer_over_training(study, estimand, frame, curves, graph, study_id=study_id, cluster=cluster, lost_for=LOST_FOR, at=now)
             )
+    adjust_for_multiplicity(results)
     return results
 
 

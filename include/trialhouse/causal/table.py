@@ -14,7 +14,7 @@ from trialhouse.causal.nuisances import check_families
 from trialhouse.causal.question import Comparison, Question, answer_all
 from trialhouse.causal.recipes import RECIPES, check_recipes
 from trialhouse.causal.refute import REFUTERS, check_refuters
-from trialhouse.causal.results import Results
+from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import is_number, label, require_columns
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
@@ -116,7 +116,9 @@ def estimate_table(
         is_quantity=is_quantity,
         caveats=tuple(_caveats(drawn, frame)),
     )
-    return answer_all([question], datetime.now(UTC))
+    results = answer_all([question], datetime.now(UTC))
+    adjust_for_multiplicity(results)
+    return results
 
 
 def _lacking(recipe: str, graph: CausalGraph, is_quantity: bool) -> str | None:

@@ -43,7 +43,36 @@ class Upcast:
     select: str
 
 
-UPCASTS: dict[int, dict[str, Upcast]] = {}
+_ESTIMATES_1 = {
+    **dict.fromkeys(("estimate_id", "study_id", "data_id", "code_version", "estimand", "treatment", "outcome"), "VARCHAR NOT NULL"),
+    **dict.fromkeys(("subgroup_column", "subgroup"), "VARCHAR"),
+    **dict.fromkeys(("contrast_from", "contrast_to", "method"), "VARCHAR NOT NULL"),
+    "is_primary": "BOOLEAN NOT NULL",
+    **dict.fromkeys(("adjustment", "estimand_expression"), "VARCHAR"),
+    **dict.fromkeys(("estimate", "standard_error", "ci_low", "ci_high", "p_value"), "DOUBLE"),
+    "trials": "INTEGER NOT NULL",
+    "clusters": "INTEGER",
+    "stratum": "VARCHAR",
+    "verdict": "VARCHAR NOT NULL",
+    **dict.fromkeys(("reasons", "caveats"), "VARCHAR"),
+    "estimated_at": "TIMESTAMP NOT NULL",
+}
+
+UPCASTS: dict[int, dict[str, Upcast]] = {
+    # What a recipe estimates, on what it rests and with which versions: not known of older estimates.
+    1: {
+        "estimates": Upcast(
+            columns=_ESTIMATES_1,
+            select=(
+                "SELECT * EXCLUDE (estimate, standard_error, ci_low, ci_high, p_value, trials, clusters, stratum, verdict, reasons,"
+                " caveats, estimated_at), NULL::VARCHAR AS method_estimand, estimate, standard_error, ci_low, ci_high, p_value,"
+                " NULL::DOUBLE AS p_value_adjusted, NULL::VARCHAR AS confidence_set, trials, clusters, NULL::DOUBLE AS effective_trials,"
+                " NULL::DOUBLE AS nuisance_r2_treatment, NULL::DOUBLE AS nuisance_r2_outcome, stratum, verdict, reasons, caveats,"
+                " NULL::BIGINT AS seed, NULL::VARCHAR AS library_versions, estimated_at FROM landed"
+            ),
+        )
+    }
+}
 """Schema version -> table -> upcast to the version after it. A table that did not change in a version is left out of it."""
 
 

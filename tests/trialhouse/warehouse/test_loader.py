@@ -244,7 +244,24 @@ def test_older_files_are_brought_up_to_date(home: Settings, monkeypatch: pytest.
     assert (result.files, result.quarantined) == (3, 0)
     assert [row[:2] for row in samples(home)] == [row[:2] for row in expected(range(2))]
     assert [row[2] for row in samples(home)] == pytest.approx([row[2] for row in expected(range(2))])
-    assert query(home, "SELECT schema_version, count(*) FROM raw.load_ledger GROUP BY ALL ORDER BY ALL") == [(0, 2), (1, 1)]
+    assert query(home, "SELECT schema_version, count(*) FROM raw.load_ledger GROUP BY ALL ORDER BY ALL") == [
+        (0, 2),
+        (schema.SCHEMA_VERSION, 1),
+    ]
+
+
+def test_estimates_of_schema_version_1_are_brought_up_to_date(home: Settings) -> None:
+    estimate = {
+        **dict.fromkeys(("estimate_id", "study_id", "data_id", "code_version", "estimand", "treatment", "outcome"), "x"),
+        **{"contrast_from": "0", "contrast_to": "1", "method": "naive", "is_primary": True, "estimate": 0.5, "caveats": "[]"},
+        **{"trials": 12, "verdict": "released", "estimated_at": "2026-01-01"},
+    }
+    path = LandingZone(home.landing_dir).write("estimates", [estimate], unit_id="estimate_0123456789abcdef")
+    rewrite(path, ", ".join(schema.columns_at("estimates", 1)), table="estimates", version=1)
+    result = load_landed(home)
+    assert (result.files, result.quarantined) == (1, 0)
+    found = query(home, "SELECT estimate, trials, caveats, method_estimand, effective_trials, seed FROM raw.estimates")
+    assert found == [(0.5, 12, "[]", None, None, None)]
 
 
 def test_other_raw_columns_need_a_rebuild_and_a_rebuild_brings_them(home: Settings) -> None:
