@@ -72,11 +72,11 @@ def overlap(sample: Sample, needed: Sequence[str], *, is_random: bool, seed: int
         return Check(name, "passed", f"{reason}{sizes_text}.", 1.0, consequence="withheld")
     covariates = sample.encoded[columns].to_numpy(dtype=float)
     explained = partial_r2(covariates, sample.arms, np.empty((len(sample.arms), 0)))
-    if explained > 1 - 1e-9:
+    if explained > 1 - 1e-9 or _is_function(covariates, sample.arms):
         reason = f"{', '.join(needed)} determine {sample.treatment}: no two trials alike in them differ in it."
         return Check(name, "failed", reason, 0.0, consequence="withheld")
     if not sample.is_binary:
-        predicted = _out_of_fold_r2(covariates, sample, seed)
+        predicted = _out_of_fold_r2(covariates, sample, seed, is_random=is_random)
         reason = (
             f"{', '.join(needed)} predict {max(predicted, 0):.0%} of the variance of {sample.treatment} (at most {MAX_TREATMENT_R2:.0%})."
         )
@@ -84,6 +84,12 @@ def overlap(sample: Sample, needed: Sequence[str], *, is_random: bool, seed: int
     low, high = PROPENSITY_LIMITS
     propensity = _propensity(covariates, sample.arms)
     share = float(((propensity > low) & (propensity < high)).mean())
+    predicted = 0.0 if is_random else _out_of_fold_r2(covariates, sample, seed, is_random=False)
+    if predicted > MAX_TREATMENT_R2:
+        reason = (
+            f"{', '.join(needed)} predict who is in which arm nearly without fault (R2 {predicted:.2g}): hardly any trial had a choice."
+        )
+        return Check(name, "failed", reason, predicted, consequence="withheld")
     reason = f"{share:.0%} of the trials could have been in either arm (propensity within {low}-{high}; needed: {MIN_OVERLAP:.0%})."
     return Check(name, _word(share >= MIN_OVERLAP), reason, share, consequence="withheld")
 
@@ -205,9 +211,22 @@ def _propensity(covariates: Array, arms: Array) -> Array:
     return result
 
 
-def _out_of_fold_r2(covariates: Array, sample: Sample, seed: int) -> float:
+def _is_function(covariates: Array, arms: Array) -> bool:
+    """Whether covariates repeat, and trials alike in them never differ in the treatment."""
+    _, profile = np.unique(covariates, axis=0, return_inverse=True)
+    profile = profile.ravel()
+    if int(profile.max()) + 1 > len(arms) / 2:
+        return False
+    spread = pd.Series(arms).groupby(profile).agg(np.ptp)
+    return bool((spread <= 1e-12 * max(float(np.ptp(arms)), 1e-300)).all())
+
+
+def _out_of_fold_r2(covariates: Array, sample: Sample, seed: int, *, is_random: bool) -> float:
+    """How well the covariates predict the treatment, by a line or, where it was not assigned, by trees as well."""
     from sklearn.linear_model import LinearRegression
     from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+
+    from trialhouse.causal.nuisances import learner
 
     groups = sample.clusters
     count = min(5, len(sample.arms) if groups is None else len(np.unique(groups)))
@@ -215,10 +234,12 @@ def _out_of_fold_r2(covariates: Array, sample: Sample, seed: int) -> float:
         return 0.0
     state = seed % 2**32
     folds = KFold(count, shuffle=True, random_state=state) if groups is None else GroupKFold(count, shuffle=True, random_state=state)
-    predicted = cross_val_predict(LinearRegression(), covariates, sample.arms, cv=folds, groups=groups)
     centred = sample.arms - sample.arms.mean()
-    left = sample.arms - predicted
-    return 1 - float(left @ left) / float(centred @ centred)
+    found = []
+    for model in (LinearRegression(), *(() if is_random else (learner("boosting", {}, state % 2**31),))):
+        left = sample.arms - cross_val_predict(model, covariates, sample.arms, cv=folds, groups=groups)
+        found.append(1 - float(left @ left) / float(centred @ centred))
+    return max(found)
 
 
 def _units(sample: Sample, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -162,6 +162,18 @@ def test_rows_that_are_no_trials_of_their_own_fail_unless_clustered() -> None:
     assert row["standard_error"] > 2 * by_method(loose)["adjusted_linear"]["standard_error"]
 
 
+def test_a_treatment_that_follows_a_covariate_in_a_curve_withholds() -> None:
+    """A line predicts 80% of it, which is no overlap all the same."""
+    rng = np.random.default_rng(6)
+    w = rng.uniform(0, 3, 300)
+    frame = pd.DataFrame({"w": w, "t": np.exp(2 * w), "y": w + rng.normal(size=300)})
+    (row,) = estimate_table(frame, treatment="t", outcome="y", graph=CONFOUNDED, refuters=()).primary
+    assert "w predict 9" in row["reasons"] or "w predict 10" in row["reasons"]
+    levels = frame.assign(w=frame["w"].round(), t=np.exp(2 * frame["w"].round()))
+    (row,) = estimate_table(levels, treatment="t", outcome="y", graph=CONFOUNDED, refuters=()).primary
+    assert "w determine t" in row["reasons"]
+
+
 def test_a_wrong_shape_fails_and_recipes_disagree() -> None:
     """The outcome depends on w squared, and so does the treatment: a straight line cannot adjust for that."""
     rng = np.random.default_rng(4)
