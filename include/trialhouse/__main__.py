@@ -190,6 +190,8 @@ def estimate(
     outcome: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
     graph: Annotated[Path | None, typer.Option(help="Causal graph of the table: DOT, GML or YAML.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    per: Annotated[str | None, typer.Option(metavar="doubling|NUMBER", help="Effect of a doubling, or of so many units.")] = None,
+    recipe: Annotated[list[str] | None, typer.Option(help="A recipe beside the usual ones; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate effects and try to refute them: of a study, or of a table with a graph."""
@@ -202,7 +204,7 @@ def estimate(
     elif table is None or treatment is None or outcome is None or graph is None:
         raise TrialhouseError("--table goes with --treatment, --outcome and --graph", remedy="see `trialhouse estimate --help`")
     else:
-        result = effects_of_table(table, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster)
+        result = effects_of_table(table, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster, per=per, recipes=recipe or ())
     if as_json:
         _print_json(result)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,16 @@ def effects_of_study(study_name: str, settings: Settings | None = None) -> dict[
     return _as_json(_results(registered(study_id, settings), study_frame(study_id, settings), settings))
 
 
-def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, cluster: str | None = None) -> dict[str, Any]:
+def effects_of_table(
+    table: Path,
+    *,
+    treatment: str,
+    outcome: str,
+    graph: Path,
+    cluster: str | None = None,
+    per: str | None = None,
+    recipes: Sequence[str] = (),
+) -> dict[str, Any]:
     """The same for any CSV or Parquet file and a graph; see `trialhouse.causal.estimate_table`.
 
     Raises
@@ -69,7 +79,10 @@ def effects_of_table(table: Path, *, treatment: str, outcome: str, graph: Path, 
     """
     from trialhouse.causal import estimate_table
 
-    return _as_json(estimate_table(read_table(table), treatment=treatment, outcome=outcome, graph=graph, cluster=cluster))
+    frame = read_table(table)
+    return _as_json(
+        estimate_table(frame, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster, per=per, recipes=tuple(recipes))
+    )
 
 
 def _results(registration: Registration, frame: pd.DataFrame, settings: Settings) -> Results:

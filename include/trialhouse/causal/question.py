@@ -223,7 +223,9 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
                 checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
             checks += attacks(question, comparison, identification, sample, fit, fits, span=span, seed=seed)
         is_attacked = comparison.is_refuted and recipe == primary
-        told = _caveats(question, adjusting, survival, sample, fit, is_naive=adjusting is plain, is_attacked=is_attacked)
+        is_bounded = recipe == PRIMARY and is_random and not question.is_quantity and sum(survival.lost) > 0
+        told = list(_bounds(question, frame, arms, seed)) if is_bounded else []
+        told += _caveats(question, adjusting, survival, sample, fit, is_naive=adjusting is plain, is_attacked=is_attacked)
         verdict = decide(checks, told, is_random=is_random)
         average = fit.inference if fit else Inference(math.nan)
         for named, inference, trials in ((contrast, average, len(sample.arms)), *_by_modifier(contrast, fit)):
@@ -388,6 +390,21 @@ def _caveats(
     if not is_attacked:
         told.append("exploratory: only the checks that always run were applied")
     return told
+
+
+def _bounds(question: Question, frame: pd.DataFrame, arms: pd.Series[Any], seed: int) -> Iterator[str]:
+    """What the effect can be over trials that the estimate cannot speak of, because the treatment lost some of their outcomes."""
+    from trialhouse.causal.bounds import trimming_bounds, worst_case_bounds
+
+    is_counted = frame[question.outcome].notna()
+    is_counted |= frame["status"].isin(list(question.lost_for)) if "status" in frame else True
+    rows = frame[is_counted]
+    given, values = arms[is_counted].to_numpy(dtype=float), rows[question.outcome].to_numpy(dtype=float)
+    clusters = None if question.cluster is None else np.unique(rows[question.cluster].astype(str), return_inverse=True)[1]
+    strata = rows.groupby(list(question.strata), sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64) if question.strata else None
+    yield trimming_bounds(given, values, clusters=clusters, strata=strata, seed=seed).sentence(question.outcome)
+    if len(values) > 0 and not np.isnan(values).all() and np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
+        yield worst_case_bounds(given, values, (0.0, 1.0), clusters=clusters).sentence(question.outcome)
 
 
 def _precision_caveats(question: Question, sample: Sample, inference: Inference) -> Iterator[str]:

@@ -16,6 +16,7 @@ from trialhouse.causal.recipes import RECIPES, check_recipes
 from trialhouse.causal.refute import REFUTERS, check_refuters
 from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import is_number, label, require_columns
+from trialhouse.causal.scale import Scale, read_scale
 from trialhouse.errors import EstimationError
 from trialhouse.identity import content_id
 
@@ -28,6 +29,7 @@ def estimate_table(
     graph: str | Path | CausalGraph,
     cluster: str | None = None,
     contrast: tuple[Any, Any] | None = None,
+    per: str | float | None = None,
     adjustment: Sequence[str] | str = "auto",
     recipes: Sequence[str] = (),
     nuisances: Mapping[str, Mapping[str, Any]] | None = None,
@@ -53,6 +55,9 @@ def estimate_table(
     contrast
         Two values of the treatment, the one compared with first. Values of a treatment with few levels are taken as
         arms, and rows with other levels are left out; any two numbers do for a quantity with more than ten values.
+    per
+        `doubling`, or a number of units, for the effect of a doubling or of so many units of a treatment of numbers. Per
+        doubling is another question than per unit: the treatment then enters by its logarithm.
     adjustment
         Columns to adjust for; by default those that the graph asks for and those that it says add precision.
     recipes
@@ -89,8 +94,14 @@ def estimate_table(
         )
     if cluster is not None and frame[cluster].nunique() < 2:
         raise EstimationError(f"cluster {cluster!r} must name at least two repeated units", "one", "choose another column or leave it out")
-    control, level, is_quantity = _levels(frame[treatment], treatment, contrast)
-    data = frame.assign(**{outcome: frame[outcome].astype(float)}).reset_index(drop=True)
+    scale = None if per is None else read_scale(per) if isinstance(per, str) else Scale(per)
+    column = frame[treatment] if scale is None else scale.column(frame[treatment])
+    if scale is not None and contrast is not None:
+        raise EstimationError("either per or contrast must be given", "both", "leave one out")
+    control, level, is_quantity = _levels(column, treatment, contrast)
+    if scale is not None:
+        control, level, is_quantity = 0, 1, True
+    data = frame.assign(**{treatment: column, outcome: frame[outcome].astype(float)}).reset_index(drop=True)
     for recipe in recipes:
         if (needed := _lacking(recipe, drawn, is_quantity)) is not None:
             raise EstimationError(f"recipe {recipe!r} needs {needed}", "none", "name it in the graph, or leave the recipe out")
@@ -114,6 +125,7 @@ def estimate_table(
         seed=seed,
         left_out=tuple(str(column) for column in frame if column not in drawn.digraph and column not in (treatment, outcome, cluster)),
         is_quantity=is_quantity,
+        meaning=None if scale is None else f"Effect {scale.words(treatment)}.",
         caveats=tuple(_caveats(drawn, frame)),
     )
     results = answer_all([question], datetime.now(UTC))

@@ -325,3 +325,19 @@ def test_truth_values_and_texts_are_arms() -> None:
     for column in (frame["t"].astype(bool), frame["t"].map({0: "a", 1: "b"})):
         found = by_method(estimate_table(frame.assign(t=column), treatment="t", outcome="y", graph=CONFOUNDED, refuters=()))
         assert found["adjusted_linear"]["estimate"] == pytest.approx(as_numbers["estimate"])
+
+
+def test_an_effect_per_doubling_is_the_slope_on_the_logarithm() -> None:
+    rng = np.random.default_rng(7)
+    w, bits = rng.normal(size=200), rng.normal(10, 2, 200)
+    frame = pd.DataFrame({"w": w, "t": 2.0**bits, "y": 0.3 * bits + w + rng.normal(size=200)})
+    (row,) = estimate_table(frame, treatment="t", outcome="y", graph=CONFOUNDED, per="doubling", refuters=()).primary
+    assert row["ci_low"] < 0.3 < row["ci_high"]
+    assert "Effect per doubling of t." in row["estimand_expression"]
+    million = by_method(estimate_table(frame, treatment="t", outcome="y", graph=CONFOUNDED, per=1e6, refuters=()))["adjusted_linear"]
+    unit = by_method(estimate_table(frame, treatment="t", outcome="y", graph=CONFOUNDED, refuters=()))["adjusted_linear"]
+    assert million["estimate"] == pytest.approx(1e6 * unit["estimate"])
+    assert "Effect per +1M t." in million["estimand_expression"]
+    for per, message in (("week", "per must be 'doubling' or a positive number"), (-1.0, "per must be"), ("doubling", "must be positive")):
+        with pytest.raises(EstimationError, match=message):
+            estimate_table(frame.assign(t=frame["t"] - 1e6), treatment="t", outcome="y", graph=CONFOUNDED, per=per, refuters=())
