@@ -401,7 +401,8 @@ def _bounds(question: Question, frame: pd.DataFrame, arms: pd.Series[Any], seed:
     rows = frame[is_counted]
     given, values = arms[is_counted].to_numpy(dtype=float), rows[question.outcome].to_numpy(dtype=float)
     clusters = None if question.cluster is None else np.unique(rows[question.cluster].astype(str), return_inverse=True)[1]
-    strata = rows.groupby(list(question.strata), sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64) if question.strata else None
+    cells = rows.groupby(list(question.strata), sort=False, dropna=False).ngroup() if question.strata else None
+    strata = None if cells is None else np.asarray(cells, dtype=np.int64)
     yield trimming_bounds(given, values, clusters=clusters, strata=strata, seed=seed).sentence(question.outcome)
     if len(values) > 0 and not np.isnan(values).all() and np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
         yield worst_case_bounds(given, values, (0.0, 1.0), clusters=clusters).sentence(question.outcome)
