@@ -156,7 +156,7 @@ def test_terminal_table_fits_its_width_and_says_what_tried_to_refute(make_wareho
     for width in (60, 80, 120):
         assert max(map(len, render_text(found, width).splitlines())) <= width
     text = render_text(found, 120)
-    assert "Tried to refute: random common cause (passed 13); data subset (passed 13); permuted placebo (passed 12, failed 1);" in text
+    assert "Tried to refute: random common cause (passed 13); permuted placebo (passed 12, failed 1); data subset (passed 13);" in text
     assert "\x1b[" not in text
     assert "\x1b[" in render_text(found, 120, has_colour=True)
 
