@@ -27,7 +27,7 @@ from trialhouse.causal.partial import Partialled
 from trialhouse.causal.sample import Sample, amount
 from trialhouse.causal.verdict import Check
 
-STOCK_REFUTERS = ("random_common_cause", "data_subset", "permuted_placebo", "bootstrap", "dummy_outcome")
+STOCK_REFUTERS = ("random_common_cause", "permuted_placebo", "data_subset", "bootstrap", "dummy_outcome")
 
 MIN_SIMULATIONS = 100
 """Below, a percentile p-value is too coarse to reject anything after Holm."""

@@ -111,9 +111,10 @@ def create_raw(connection: duckdb.DuckDBPyConnection) -> None:
     for table, columns in {**RAW_TABLES, LEDGER: LEDGER_COLUMNS}.items():
         there = {column: kind for name, column, kind in rows if name == table}
         if there != {name: data_type(kind) for name, kind in columns.items()}:
+            differing = sorted(dict(set(there.items()) ^ {(name, data_type(kind)) for name, kind in columns.items()}))
             raise WarehouseError(
-                f"raw.{table} must have the columns {list(columns)}",
-                list(there),
+                f"raw.{table} must have the columns of this version of Trialhouse",
+                f"others ({', '.join(differing) or 'in another order'})",
                 "rebuild it from the landing zone: python -m trialhouse.warehouse rebuild",
             )
 
