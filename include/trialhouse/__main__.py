@@ -191,6 +191,7 @@ def estimate(
     graph: Annotated[Path | None, typer.Option(help="Causal graph of the table: DOT, GML or YAML.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
     per: Annotated[str | None, typer.Option(metavar="doubling|NUMBER", help="Effect of a doubling, or of so many units.")] = None,
+    mediator: Annotated[list[str] | None, typer.Option(help="Also tell the effect other than through this column; repeatable.")] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="A recipe beside the usual ones; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,7 +205,16 @@ def estimate(
     elif table is None or treatment is None or outcome is None or graph is None:
         raise TrialhouseError("--table goes with --treatment, --outcome and --graph", remedy="see `trialhouse estimate --help`")
     else:
-        result = effects_of_table(table, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster, per=per, recipes=recipe or ())
+        result = effects_of_table(
+            table,
+            treatment=treatment,
+            outcome=outcome,
+            graph=graph,
+            cluster=cluster,
+            per=per,
+            mediators=mediator or (),
+            recipes=recipe or (),
+        )
     if as_json:
         _print_json(result)
     else:

@@ -68,6 +68,7 @@ def effects_of_table(
     graph: Path,
     cluster: str | None = None,
     per: str | None = None,
+    mediators: Sequence[str] = (),
     recipes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The same for any CSV or Parquet file and a graph; see `trialhouse.causal.estimate_table`.
@@ -81,7 +82,16 @@ def effects_of_table(
 
     frame = read_table(table)
     return _as_json(
-        estimate_table(frame, treatment=treatment, outcome=outcome, graph=graph, cluster=cluster, per=per, recipes=tuple(recipes))
+        estimate_table(
+            frame,
+            treatment=treatment,
+            outcome=outcome,
+            graph=graph,
+            cluster=cluster,
+            per=per,
+            mediators=tuple(mediators),
+            recipes=tuple(recipes),
+        )
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trialhouse.causal import refute
 from trialhouse.causal.battery import STOCK_REFUTERS, stock_refuter
 from trialhouse.causal.diagnostics import balance, effective_trials
@@ -18,6 +20,7 @@ from trialhouse.causal.robust_shift import robust_shift
 from trialhouse.causal.sample import Sample
 from trialhouse.causal.sensitivity import sensitivity
 from trialhouse.causal.specification import specification
+from trialhouse.causal.specification_curve import allowed_sets, specification_curve, summary
 from trialhouse.causal.verdict import Check
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ def attacks(
     if not is_random:
         # Among observed trials the line has to be right; effects that differ are no fault of it, but of what one average says.
         yield specification(sample, seed=refute.seed_of(seed, "specification"), interactions=False)
+        yield _specification_curve(question, sample, fit, span)
         if fit.partialled is not None:
             yield balance(sample, fit.partialled)
             yield effective_trials(sample, fit.partialled)
@@ -106,6 +110,28 @@ def _roles(question: Question, identification: Identification, sample: Sample, *
         is_random=is_random,
         elsewhere=(*(instruments if is_comparable else ()), *controls.treatments),
     )
+
+
+def _specification_curve(question: Question, sample: Sample, fit: Fit, span: float) -> Check:
+    """The estimate under every adjustment that the graph allows, with and without far-out trials; it never decides."""
+    import pandas as pd
+
+    adjustments = allowed_sets(question.graph, sample.treatment, sample.outcome, [str(name) for name in sample.frame])
+    curve = specification_curve(
+        sample.frame,
+        treatment=sample.treatment,
+        outcome=sample.outcome,
+        arms=pd.Series(sample.arms, index=sample.frame.index),
+        adjustments=adjustments,
+        categorical=question.categorical,
+        cluster=question.cluster,
+        span=span,
+        is_binary=sample.is_binary,
+    )
+    known = curve["estimate"].dropna()
+    is_stable = len(known) > 0 and (np.sign(known) == np.sign(fit.inference.estimate)).all()
+    reason = summary(curve, fit.inference.estimate, sample.outcome)
+    return Check("specification_curve", "passed" if is_stable else "inconclusive", reason, consequence="none")
 
 
 def _peers(recipe: str, fits: Mapping[str, Fit]) -> list[str]:

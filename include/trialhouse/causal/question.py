@@ -96,6 +96,8 @@ class Question:
         Of the attempts to refute.
     left_out
         Columns that might be common causes although the graph leaves them out.
+    mediators
+        Nodes other than through which the direct effect is asked for as well.
     unaffecting
         Columns that cannot change the outcome, whatever the graph draws: negative-control treatments.
     placebo
@@ -130,6 +132,7 @@ class Question:
     simulations: int = 100
     seed: int = 0
     left_out: tuple[str, ...] = ()
+    mediators: tuple[str, ...] = ()
     unaffecting: tuple[str, ...] = ()
     placebo: str | None = None
     ids: tuple[str, ...] = ()
@@ -248,6 +251,39 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
                 seed=seed,
                 at=at,
             )
+    if question.mediators and comparison.is_primary and PRIMARY in fits:
+        _direct(question, contrast, samples[PRIMARY], results, span=span, stratum=survival.stratum, at=at)
+
+
+def _direct(
+    question: Question, contrast: Contrast, sample: Sample, results: Results, *, span: float, stratum: str | None, at: datetime
+) -> None:
+    from trialhouse.causal.direct import METHOD_ESTIMAND, direct
+
+    found = direct(
+        sample,
+        question.graph,
+        question.mediators,
+        categorical=question.categorical,
+        span=span,
+        caveats=question.caveats,
+        is_random=question.assignment == "randomised",
+    )
+    add_rows(
+        results,
+        replace(contrast, estimand=f"{contrast.estimand}_not_through_{'_'.join(question.mediators)}"),
+        method=PRIMARY,
+        method_estimand=METHOD_ESTIMAND,
+        is_primary=False,
+        inference=found.inference,
+        verdict=found.verdict,
+        adjustment=list(found.adjustment),
+        expression=found.expression,
+        trials=len(sample.arms),
+        stratum=stratum,
+        data_id=sample.data_id(question.ids),
+        at=at,
+    )
 
 
 def _applies(recipe: str, question: Question, modifiers: Sequence[str]) -> bool:

@@ -213,6 +213,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 cluster=repeated_unit(frame, block),
                 strata=tuple(name for name in strata if name != estimand.by),
                 lost_for=LOST_FOR,
+                mediators=estimand.mediators,
                 recipes=study.recipes,
                 nuisances=study.nuisances,
                 refuters=study.refuters,

@@ -31,6 +31,7 @@ def estimate_table(
     contrast: tuple[Any, Any] | None = None,
     per: str | float | None = None,
     adjustment: Sequence[str] | str = "auto",
+    mediators: Sequence[str] = (),
     recipes: Sequence[str] = (),
     nuisances: Mapping[str, Mapping[str, Any]] | None = None,
     refuters: Sequence[str] = REFUTERS,
@@ -60,6 +61,8 @@ def estimate_table(
         doubling is another question than per unit: the treatment then enters by its logarithm.
     adjustment
         Columns to adjust for; by default those that the graph asks for and those that it says add precision.
+    mediators
+        Nodes between treatment and outcome: the direct effect, other than through them, is told as well.
     recipes
         Recipes to estimate with, beside those that go with the assignment.
     nuisances
@@ -84,7 +87,7 @@ def estimate_table(
     check_recipes(tuple(recipes))
     check_families(nuisances or {})
     drawn = graph if isinstance(graph, CausalGraph) else read_graph_file(graph)
-    wanted = [] if isinstance(adjustment, str) else list(adjustment)
+    wanted = [*([] if isinstance(adjustment, str) else adjustment), *mediators]
     require_columns(frame, treatment, outcome, *([cluster] if cluster else []), *wanted)
     drawn.require(treatment, outcome)
     _refuse_missing(frame, [treatment, outcome, *([cluster] if cluster else []), *(column for column in frame if column in drawn.digraph)])
@@ -118,6 +121,7 @@ def estimate_table(
         adjustment="auto" if adjustment == "auto" else tuple(adjustment),
         precision="efficient",
         cluster=cluster,
+        mediators=tuple(mediators),
         recipes=tuple(recipes),
         nuisances=nuisances or {},
         refuters=tuple(refuters),

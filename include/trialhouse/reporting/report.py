@@ -64,6 +64,7 @@ REFUTERS = {
     "agreement_of_instruments": "Is one effect compatible with all instruments?",
     "specification": "Would squares, cubes or products of the covariates explain more than chance?",
     "robust_shift": "Do a few far-out trials carry the estimate?",
+    "specification_curve": "What is the estimate under other sensible choices?",
     "balance": "How alike does adjustment make the arms?",
     "effective_trials": "How many trials carry the estimate?",
     "survivorship": "Are only trials compared that finished, more of them in one arm?",

@@ -69,6 +69,8 @@ class Estimand(SpecModel):
     the workload such as `depth`, `n_train` or `training_flops`. Checked before anything runs; other factors are held anyway."""
     solve: Name | None = None
     """What gives way so that the rest can be held: `steps` where `training_flops` is set, `width` where `parameters` is."""
+    mediators: tuple[Name, ...] = ()
+    """Also estimate the direct effect: what the treatment does other than through these nodes of the graph (`flops`, say)."""
     dose_response: bool = False
     """Also estimate every other level of the treatment against the control."""
     over_training: bool = False

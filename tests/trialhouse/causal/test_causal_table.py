@@ -341,3 +341,25 @@ def test_an_effect_per_doubling_is_the_slope_on_the_logarithm() -> None:
     for per, message in (("week", "per must be 'doubling' or a positive number"), (-1.0, "per must be"), ("doubling", "must be positive")):
         with pytest.raises(EstimationError, match=message):
             estimate_table(frame.assign(t=frame["t"] - 1e6), treatment="t", outcome="y", graph=CONFOUNDED, per=per, refuters=())
+
+
+def test_a_direct_effect_stands_beside_the_total_one_or_is_refused() -> None:
+    rng = np.random.default_rng(9)
+    t, of_m, of_y = rng.integers(0, 2, 300), rng.normal(size=300), rng.normal(size=300)
+    m = 2.0 * t + of_m
+    frame = pd.DataFrame({"t": t, "m": m, "y": 0.5 * t + 0.25 * m + of_y})
+    graph = "assignment: randomised\nedges: [t -> m, m -> y, t -> y]\n"
+    results = estimate_table(frame, treatment="t", outcome="y", graph=graph, mediators=["m"], refuters=())
+    rows = {row["estimand"]: row for row in results.estimates if row["method"] == "adjusted_linear"}
+    assert rows["t_on_y"]["is_primary"]
+    assert rows["t_on_y"]["ci_low"] < 1.0 < rows["t_on_y"]["ci_high"]
+    direct = rows["t_on_y_not_through_m"]
+    assert direct["ci_low"] < 0.5 < direct["ci_high"]
+    assert (direct["verdict"], direct["is_primary"], json.loads(direct["adjustment"])) == ("released", False, ["m"])
+    assert direct["estimand_expression"].startswith("Controlled direct effect")
+
+    hidden = estimate_table(frame, treatment="t", outcome="y", graph=graph[:-2] + ", u -> m, u -> y]\n", mediators=["m"], refuters=())
+    (row,) = [row for row in hidden.estimates if row["estimand"] == "t_on_y_not_through_m"]
+    assert row["verdict"] == "withheld"
+    assert "hidden: u" in row["reasons"]
+    assert hidden.primary[0]["verdict"] == "released"
