@@ -197,6 +197,7 @@ def estimate(
 ) -> None:
     """Estimate effects and try to refute them: of a study, or of a table with a graph."""
     from trialhouse.estimation import effects_of_study, effects_of_table
+    from trialhouse.reporting.estimated import estimate_lines, estimate_rows
 
     if (study is None) == (table is None):
         raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", "see `trialhouse estimate --help`")
@@ -218,9 +219,8 @@ def estimate(
     if as_json:
         _print_json(result)
     else:
-        names = ("estimand", "subgroup", "contrast_from", "contrast_to", "method", "estimate", "ci_low", "ci_high", "p_value", "verdict")
-        _print_table([{name: row[name] for name in names} for row in result["estimates"]])
-        typer.echo(f"verdict: {result['verdict']}\n" + "\n".join(f"- {reason}" for reason in result["reasons"]))
+        _print_table(estimate_rows(result))
+        typer.echo("\n".join(estimate_lines(result)))
 
 
 @app.command()
