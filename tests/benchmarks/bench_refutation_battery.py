@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from tests.benchmarks.record import record
-from trialhouse.causal.battery import STOCK_REFUTERS, stock_refuter
+from trialhouse.causal.checks.battery import STOCK_REFUTERS, stock_refuter
 from trialhouse.causal.partial import Partialled
 from trialhouse.causal.sample import Sample, make_sample
 from trialhouse.causal.verdict import ALPHA, Check, decide

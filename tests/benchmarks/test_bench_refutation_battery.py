@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.benchmarks import bench_refutation_battery
-from trialhouse.causal.battery import STOCK_REFUTERS
+from trialhouse.causal.checks.battery import STOCK_REFUTERS
 from trialhouse.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""The truth bench in short: linear recipes cover, sound cases are released, faults are flagged. The long one is `make bench BENCH=truth`."""
+"""The truth bench in short: linear recipes cover, sound cases are released, faults flagged. In full: `make bench BENCH=truth`."""
 
 from __future__ import annotations
 

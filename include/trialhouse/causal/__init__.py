@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trialhouse.causal.explain import Explanation, explain_trial
+    from trialhouse.causal.gcm.explain import Explanation, explain_trial
     from trialhouse.causal.results import Results
     from trialhouse.causal.study import estimate_study
     from trialhouse.causal.table import estimate_table
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Results", "estimate_study", "estimate_table", "explain_trial"]
 
 _HOMES = {
-    "Explanation": "explain",
+    "Explanation": "gcm.explain",
     "Results": "results",
     "estimate_study": "study",
     "estimate_table": "table",
-    "explain_trial": "explain",
+    "explain_trial": "gcm.explain",
 }
 
 

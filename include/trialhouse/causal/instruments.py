@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-from trialhouse.causal.association import association, residuals
+from trialhouse.causal.checks.association import association, residuals
 from trialhouse.causal.inference import DETERMINED, Array, Inference, coefficient, least_squares, with_interval
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.sample import Sample, amount, encode

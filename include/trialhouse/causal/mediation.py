@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-from trialhouse.causal.association import association
+from trialhouse.causal.checks.association import association
 from trialhouse.causal.inference import Array, Inference, least_squares
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.sample import Sample, amount, encode

@@ -172,8 +172,8 @@ def answer(question: Question, at: datetime) -> Results:
 
 
 def _compare(question: Question, comparison: Comparison, identification: Identification, results: Results, at: datetime) -> None:
-    from trialhouse.causal import refute
-    from trialhouse.causal.attacks import attacks
+    from trialhouse.causal.checks import always
+    from trialhouse.causal.refute import attacks
 
     arms, span = compared_arms(question, comparison)
     frame = question.frame[arms.notna()]
@@ -186,7 +186,7 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
     contrast = _contrast(question, comparison)
     kept, finished = frame.loc[survival.rows], frame[frame[question.outcome].notna()]
     is_random = question.assignment == "randomised"
-    seed = refute.seed_of(question.seed, contrast)
+    seed = always.seed_of(question.seed, contrast)
     modifiers = question.graph.modifiers(question.treatment, frame)
     wanted = (*RECIPES_OF[question.assignment], *(BY_MODIFIER if modifiers else ()), *question.recipes)
     recipes = comparison.recipes or tuple(name for name in dict.fromkeys(wanted) if _applies(name, question, modifiers))
@@ -218,12 +218,12 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
     for recipe in recipes:
         sample, fit = samples[recipe], fits.get(recipe)
         adjusting = plain if not RECIPES[recipe].is_adjusted else instrumental if recipe == INSTRUMENTAL else identification
-        checks = [*_missing(survival, question.outcome, fit), refute.graph_rules(adjusting, by_instrument=adjusting is instrumental)]
+        checks = [*_missing(survival, question.outcome, fit), always.graph_rules(adjusting, by_instrument=adjusting is instrumental)]
         if survival.stratum is not None and (adjusting is plain or question.is_quantity):
             checks.append(_survivors(survival))
         if fit is not None:
             if adjusting is not instrumental:
-                checks.append(refute.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
+                checks.append(always.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
             checks += attacks(question, comparison, identification, sample, fit, fits, span=span, seed=seed)
         is_attacked = comparison.is_refuted and recipe == primary
         is_bounded = recipe == PRIMARY and is_random and not question.is_quantity and sum(survival.lost) > 0
@@ -303,7 +303,7 @@ def _confidence_set(fit: Fit | None, span: float) -> str | None:
 
 
 def _effective_trials(fit: Fit | None) -> float:
-    from trialhouse.causal.diagnostics import effective_size
+    from trialhouse.causal.checks.diagnostics import effective_size
 
     left = fit.partialled if fit else None
     return effective_size(left) if left is not None and float(left.treatment @ left.treatment) > 0 else math.nan

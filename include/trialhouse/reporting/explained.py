@@ -22,8 +22,8 @@ from trialhouse.reporting.formats import (
 
 if TYPE_CHECKING:
     from trialhouse.causal import Explanation
-    from trialhouse.causal.attribution import Contribution
-    from trialhouse.causal.counterfactual import Check, Counterfactual
+    from trialhouse.causal.gcm.attribution import Contribution
+    from trialhouse.causal.gcm.counterfactual import Check, Counterfactual
 
 UNUSUAL = 0.95
 """Noise that is larger than this share of the trials' is worth a look."""

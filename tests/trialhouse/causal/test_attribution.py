@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from tests.trialhouse.causal.worlds import LATENCY_GRAPH, accuracies, graph, latencies
-from trialhouse.causal import attribution
-from trialhouse.causal.attribution import Attribution, arrow_strengths, attribute, merged
-from trialhouse.causal.mechanisms import Mechanisms, fit_mechanisms
+from trialhouse.causal.gcm import attribution
+from trialhouse.causal.gcm.attribution import Attribution, arrow_strengths, attribute, merged
+from trialhouse.causal.gcm.mechanisms import Mechanisms, fit_mechanisms
 
 CATEGORICAL = ("treated", "batch")
 

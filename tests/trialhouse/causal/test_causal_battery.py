@@ -20,8 +20,8 @@ from dowhy.causal_refuters import (
 )
 from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType
 
-from trialhouse.causal import battery
-from trialhouse.causal.battery import STOCK_REFUTERS, arrangements, expected_different, percentile_p_value, stock_refuter
+from trialhouse.causal.checks import battery
+from trialhouse.causal.checks.battery import STOCK_REFUTERS, arrangements, expected_different, percentile_p_value, stock_refuter
 from trialhouse.causal.identify import identify
 from trialhouse.causal.inference import Array, coefficient
 from trialhouse.causal.model import causal_model, read_graph

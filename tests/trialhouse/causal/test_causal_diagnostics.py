@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trialhouse.causal import diagnostics
-from trialhouse.causal.diagnostics import (
+from trialhouse.causal.checks import diagnostics
+from trialhouse.causal.checks.diagnostics import (
     arm_weights,
     balance,
     effective_size,

@@ -12,15 +12,15 @@ from dowhy.causal_estimator import CausalEstimate
 from dowhy.causal_estimators.linear_regression_estimator import LinearRegressionEstimator
 from dowhy.causal_refuters.linear_sensitivity_analyzer import LinearSensitivityAnalyzer
 
+from trialhouse.causal.checks.always import recipe_agreement, repeated_units
+from trialhouse.causal.checks.sensitivity import benchmarks, robustness_value
 from trialhouse.causal.identify import identify
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.model import causal_model, read_graph
 from trialhouse.causal.nuisances import FAMILIES, check_families, second_degree
 from trialhouse.causal.recipes import RECIPES, check_recipes, fit_recipe
 from trialhouse.causal.recipes.fit import Fit
-from trialhouse.causal.refute import recipe_agreement, repeated_units
 from trialhouse.causal.sample import Sample, amount, make_sample
-from trialhouse.causal.sensitivity import benchmarks, robustness_value
 from trialhouse.causal.verdict import Check, decide, holm
 from trialhouse.errors import EstimationError
 

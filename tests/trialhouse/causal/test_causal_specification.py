@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trialhouse.causal import specification as module
+from trialhouse.causal.checks import specification as module
+from trialhouse.causal.checks.specification import specification
 from trialhouse.causal.inference import Array
 from trialhouse.causal.sample import Sample, make_sample
-from trialhouse.causal.specification import specification
 from trialhouse.causal.verdict import decide
 
 SHAPES = ("square", "tanh", "max_and_bump", "sin_and_step")

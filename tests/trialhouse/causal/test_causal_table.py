@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trialhouse.causal import Results, estimate_table
-from trialhouse.causal.refute import left_out_columns
+from trialhouse.causal.checks.always import left_out_columns
 from trialhouse.causal.sample import make_sample
 from trialhouse.errors import EstimationError
 from trialhouse.raw_tables import RAW_TABLES

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trialhouse.causal.confounding_strength import (
+from trialhouse.causal.checks.confounding_strength import (
     bias_scale,
     e_value,
     e_values_of_means,
@@ -19,10 +19,10 @@ from trialhouse.causal.confounding_strength import (
     shifted,
     strength,
 )
+from trialhouse.causal.checks.sensitivity import bias, sensitivity
 from trialhouse.causal.inference import Array, least_squares
 from trialhouse.causal.partial import Partialled
 from trialhouse.causal.sample import make_sample
-from trialhouse.causal.sensitivity import bias, sensitivity
 
 
 def partial_out(treatment: Array, outcome: Array, covariates: Array, clusters: Array | None = None) -> Partialled:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tests.trialhouse.causal.worlds import EFFECT, LATENCY_GRAPH, SLOWNESS, accuracies, graph, latencies
-from trialhouse.causal import counterfactual as counterfactuals
-from trialhouse.causal.counterfactual import Counterfactual, counterfactual, read_levels
-from trialhouse.causal.mechanisms import Mechanisms, fit_mechanisms
+from trialhouse.causal.gcm import counterfactual as counterfactuals
+from trialhouse.causal.gcm.counterfactual import Counterfactual, counterfactual, read_levels
+from trialhouse.causal.gcm.mechanisms import Mechanisms, fit_mechanisms
 from trialhouse.errors import EstimationError
 
 

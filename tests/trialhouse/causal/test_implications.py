@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.trialhouse.causal.simulator import graphs, simulate
-from trialhouse.causal.implications import MAX_IMPLICATIONS, implications, implied_independences
+from trialhouse.causal.checks.implications import MAX_IMPLICATIONS, implications, implied_independences
 from trialhouse.causal.model import CausalGraph, read_graph
 from trialhouse.causal.sample import Sample, make_sample
 from trialhouse.causal.verdict import Check

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trialhouse.causal.worlds import accuracies, graph
-from trialhouse.causal.mechanisms import Mechanisms, fit_mechanisms, jackknife
+from trialhouse.causal.gcm.mechanisms import Mechanisms, fit_mechanisms, jackknife
 from trialhouse.errors import EstimationError
 
 

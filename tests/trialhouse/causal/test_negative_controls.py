@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trialhouse.causal.association import association, with_curves
+from trialhouse.causal.checks.association import association, with_curves
+from trialhouse.causal.checks.negative_controls import negative_control_outcome, negative_control_treatment, place_controls
 from trialhouse.causal.model import read_graph
-from trialhouse.causal.negative_controls import negative_control_outcome, negative_control_treatment, place_controls
 from trialhouse.causal.sample import Sample, make_sample
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.trialhouse.causal.simulator import graphs, shipped_study, simulate
 from trialhouse.causal import Results, estimate_study
+from trialhouse.causal.checks.always import placebo_arms
 from trialhouse.causal.inference import exact_interval
-from trialhouse.causal.refute import placebo_arms
 from trialhouse.causal.sample import Sample, arms_of, make_sample
 from trialhouse.studies.catalogue import parse_study
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trialhouse.causal.worlds import accuracies, graph
-from trialhouse.causal.mechanisms import fit_mechanisms
+from trialhouse.causal.gcm.mechanisms import fit_mechanisms
 
 
 def test_causes_of_a_node_that_is_missing_stand_for_it() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.trialhouse.causal.worlds import LATENCY_GRAPH, accuracies, graph, latencies
-from trialhouse.causal.mechanisms import fit_mechanisms
-from trialhouse.causal.regression import Features
+from trialhouse.causal.gcm.mechanisms import fit_mechanisms
+from trialhouse.causal.gcm.regression import Features
 
 
 def test_the_scale_is_the_one_on_which_noise_adds_up() -> None:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from trialhouse.causal.checks.robust_shift import robust_shift
 from trialhouse.causal.inference import coefficient
 from trialhouse.causal.partial import Partialled
-from trialhouse.causal.robust_shift import robust_shift
 from trialhouse.causal.verdict import decide
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trialhouse.causal.checks.specification_curve import MAX_SETS, allowed_sets, specification_curve, summary
 from trialhouse.causal.model import read_graph
-from trialhouse.causal.specification_curve import MAX_SETS, allowed_sets, specification_curve, summary
 
 GRAPH = read_graph("digraph { w -> t; w -> y; v -> y; t -> m; m -> y; t -> c; y -> c }", "g.dot")
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 from tests.trialhouse.engine import LAPTOP, rows, tiny_study, trials_of
-from trialhouse.causal.refute import placebo_arms
+from trialhouse.causal.checks.always import placebo_arms
 from trialhouse.causal.sample import make_sample
 from trialhouse.profiling.trials import profile_trials_for
 from trialhouse.settings import get_settings

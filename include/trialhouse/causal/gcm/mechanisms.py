@@ -25,10 +25,10 @@ from dowhy.gcm.ml.regression import InvertibleExponentialFunction, InvertibleIde
 from dowhy.graph import get_ordered_predecessors
 from numpy.typing import NDArray
 
+from trialhouse.causal.gcm.projection import LeftOut, observed
+from trialhouse.causal.gcm.regression import Form, Regression, choose
 from trialhouse.causal.inference import Array
 from trialhouse.causal.model import CausalGraph
-from trialhouse.causal.projection import LeftOut, observed
-from trialhouse.causal.regression import Form, Regression, choose
 from trialhouse.causal.sample import is_number, label, require_columns
 from trialhouse.errors import EstimationError
 

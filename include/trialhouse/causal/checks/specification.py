@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trialhouse.causal.diagnostics import second_degree_terms
+from trialhouse.causal.checks.diagnostics import second_degree_terms
 from trialhouse.causal.inference import DETERMINED, Array, linear_basis
 from trialhouse.causal.sample import Sample
 from trialhouse.causal.verdict import ALPHA, Check

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trialhouse.causal.gcm.mechanisms import Mechanisms, calm, jackknife, noise_of, outcome_of
 from trialhouse.causal.inference import Array, exact_interval
-from trialhouse.causal.mechanisms import Mechanisms, calm, jackknife, noise_of, outcome_of
 from trialhouse.causal.sample import label
 from trialhouse.errors import EstimationError
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trialhouse.causal.checks.robust_shift import far_out
 from trialhouse.causal.identify import rules_broken
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.recipes import PRIMARY, Nuisances, fit_recipe
-from trialhouse.causal.robust_shift import far_out
 from trialhouse.causal.sample import Sample, amount, make_sample
 
 MAX_SETS = 12

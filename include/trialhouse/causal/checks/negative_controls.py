@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from trialhouse.causal.association import association, with_curves
+from trialhouse.causal.checks.association import association, with_curves
 from trialhouse.causal.inference import Array
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.sample import Sample, encode

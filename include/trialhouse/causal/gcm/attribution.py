@@ -17,8 +17,8 @@ import pandas as pd
 from dowhy.gcm.influence import arrow_strength_of_model
 from dowhy.gcm.shapley import ShapleyApproximationMethods, ShapleyConfig, estimate_shapley_values
 
+from trialhouse.causal.gcm.mechanisms import Mechanisms, calm, jackknife, noise_of, outcome_of
 from trialhouse.causal.inference import Array
-from trialhouse.causal.mechanisms import Mechanisms, calm, jackknife, noise_of, outcome_of
 
 MAX_EXACT = 10
 """Causes up to which all their subsets are gone through; with more, random orders are."""

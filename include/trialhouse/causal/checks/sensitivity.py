@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trialhouse.causal.confounding_strength import e_values_of_means, e_values_of_shares, robustness_value, robustness_values
+from trialhouse.causal.checks.confounding_strength import e_values_of_means, e_values_of_shares, robustness_value, robustness_values
 from trialhouse.causal.inference import DETERMINED, Inference, partial_r2
 from trialhouse.causal.sample import Sample, label
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict

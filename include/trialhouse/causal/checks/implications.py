@@ -21,7 +21,7 @@ from typing import Literal
 import networkx as nx
 import numpy as np
 
-from trialhouse.causal.association import association, with_curves
+from trialhouse.causal.checks.association import association, with_curves
 from trialhouse.causal.inference import Array
 from trialhouse.causal.model import CausalGraph
 from trialhouse.causal.sample import Sample, encode

@@ -17,11 +17,11 @@ from trialhouse.errors import EstimationError
 from trialhouse.studies.spec import HARDWARE_CLASS, Study
 
 if TYPE_CHECKING:
-    from trialhouse.causal.attribution import ArrowStrength, Attribution
-    from trialhouse.causal.counterfactual import Counterfactual
-    from trialhouse.causal.mechanisms import Mechanisms
-    from trialhouse.causal.projection import LeftOut
-    from trialhouse.causal.regression import Form
+    from trialhouse.causal.gcm.attribution import ArrowStrength, Attribution
+    from trialhouse.causal.gcm.counterfactual import Counterfactual
+    from trialhouse.causal.gcm.mechanisms import Mechanisms
+    from trialhouse.causal.gcm.projection import LeftOut
+    from trialhouse.causal.gcm.regression import Form
 
 OUT_OF_MEMORY = "is_oom"
 OWN_CAVEAT = "what the graph draws no arrow for, and what no column holds, is in the part that is not explained"
@@ -127,9 +127,9 @@ def explain_trial(
     EstimationError
         If the trial, the outcome, a factor or a level is unknown, the trial has no such outcome, or no graph draws its causes.
     """
-    from trialhouse.causal.attribution import arrow_strengths, attribute
-    from trialhouse.causal.counterfactual import counterfactual, read_levels
-    from trialhouse.causal.mechanisms import fit_mechanisms
+    from trialhouse.causal.gcm.attribution import arrow_strengths, attribute
+    from trialhouse.causal.gcm.counterfactual import counterfactual, read_levels
+    from trialhouse.causal.gcm.mechanisms import fit_mechanisms
 
     require_columns(trials, "trial_id", "status")
     trial = _trial(trials, trial_id)
