@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +22,14 @@ from trialhouse.causal.instruments import agreement_of_instruments, durbin_wu_ha
 from trialhouse.causal.recipes import PRIMARY, RECIPES
 from trialhouse.causal.recipes.fit import Fit
 from trialhouse.causal.sample import Sample
-from trialhouse.causal.verdict import Check
+from trialhouse.causal.verdict import ALPHA, Check
 
 if TYPE_CHECKING:
     from trialhouse.causal.question import Comparison, Question
+
+
+HARMLESS = 1.0
+"""Standard errors within which recipes that bend must agree for a wrong shape to be a caveat only."""
 
 
 def attacks(
@@ -72,8 +77,7 @@ def attacks(
     if fit.partialled is not None and not set(sample.values.tolist()) <= {0.0, 1.0}:
         yield robust_shift(fit.partialled, sample.outcome, span=span)
     if not is_random:
-        # Among observed trials the line has to be right; effects that differ are no fault of it, but of what one average says.
-        yield specification(sample, seed=always.seed_of(seed, "specification"), interactions=False)
+        yield _shape(sample, fit, fits, seed)
         yield _specification_curve(question, sample, fit, span)
         if fit.partialled is not None:
             yield balance(sample, fit.partialled)
@@ -110,6 +114,20 @@ def _roles(question: Question, identification: Identification, sample: Sample, *
         is_random=is_random,
         elsewhere=(*(instruments if is_comparable else ()), *controls.treatments),
     )
+
+
+def _shape(sample: Sample, fit: Fit, fits: Mapping[str, Fit], seed: int) -> Check:
+    """The test of the regression's shape, which decides unless recipes that bend say that it hardly matters to the effect.
+
+    Effects that differ between units are no fault of the shape, but of what one average says: they are left out of the test.
+    """
+    check = specification(sample, seed=always.seed_of(seed, "specification"), interactions=False)
+    agreement = next(always.recipe_agreement(fit, [fits[name] for name in _peers(fit.recipe, fits)]), None)
+    is_harmless = agreement is not None and agreement.statistic is not None and agreement.statistic <= HARMLESS
+    if check.p_value is None or check.p_value >= ALPHA or not is_harmless:
+        return check
+    reason = f"{check.reason}; but recipes that can bend agree within {HARMLESS:g} standard error, so it hardly moves the effect"
+    return replace(check, verdict="inconclusive", reason=reason, is_test=False, consequence="none")
 
 
 def _specification_curve(question: Question, sample: Sample, fit: Fit, span: float) -> Check:
