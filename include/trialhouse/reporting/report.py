@@ -52,7 +52,7 @@ REFUTERS = {
     "left_out_columns": "Looks for measured columns that go with treatment and outcome although the graph leaves them out.",
     "graph_rules": "Is the effect identified, and is nothing adjusted for that the treatment causes?",
     "overlap": "Could units of every kind have been in either arm?",
-    "recipe_agreement": "Do two recipes that ought to agree do so within two standard errors?",
+    "recipe_agreement": "Do recipes that ought to agree do so within two standard errors?",
     "repeated_units": "Are rows taken for independent trials that are not?",
     "estimable": "Is there anything to compare, and an interval to be had?",
     "placebo_arms": "Compares equal treatments, told apart by a random label only (A/A test); they should not differ.",
