@@ -215,6 +215,7 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
         )
         if len(rows) > 0 and np.ptp(samples[recipe].arms) > 0:
             fits[recipe] = fit_recipe(recipe, samples[recipe], span=span, seed=seed, nuisances=question.nuisances)
+    overlaps: dict[bool, Check] = {}
     for recipe in recipes:
         sample, fit = samples[recipe], fits.get(recipe)
         adjusting = plain if not RECIPES[recipe].is_adjusted else instrumental if recipe == INSTRUMENTAL else identification
@@ -223,7 +224,10 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
             checks.append(_survivors(survival))
         if fit is not None:
             if adjusting is not instrumental:
-                checks.append(always.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed))
+                # Of the treatment and the covariates, not of the recipe: recipes that adjust alike share it.
+                if (adjusting is plain) not in overlaps:
+                    overlaps[adjusting is plain] = always.overlap(sample, adjusting.adjustment, is_random=is_random, seed=seed)
+                checks.append(overlaps[adjusting is plain])
             checks += attacks(question, comparison, identification, sample, fit, fits, span=span, seed=seed)
         is_attacked = comparison.is_refuted and recipe == primary
         is_bounded = recipe == PRIMARY and is_random and not question.is_quantity and sum(survival.lost) > 0
