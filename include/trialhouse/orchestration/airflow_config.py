@@ -22,6 +22,7 @@ WRITER_POOL = "duckdb_writer"
 TRIALS_POOL = "trials"
 PROFILING_POOL = "profiling"
 
+_DATABASE_TIMEOUT_S = 60
 _SPARE_WORKERS = 2
 """Task processes beside the trials: one for the writer, one for whatever decides what comes next."""
 
@@ -104,7 +105,8 @@ def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir
             "simple_auth_manager_passwords_file": _passwords_file(settings),
             "fernet_key": secret.fernet_key,
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
+        # SQLite writes one at a time: on a busy machine, or after a kill, five seconds (its default) are too short a wait for one's turn.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={_DATABASE_TIMEOUT_S}"},
         "api": {"host": HOST, "port": port or settings.airflow_port, "base_url": url, "workers": 1, "secret_key": secret.api_secret},
         "api_auth": {"jwt_secret": secret.jwt_secret},
         "logging": {"base_log_folder": home / "logs", "colored_console_log": False},

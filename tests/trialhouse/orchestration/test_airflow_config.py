@@ -85,3 +85,13 @@ def test_trials_take_the_workers_that_were_asked_for(home: Settings) -> None:
     assert 1 <= home.trial_workers <= (os.cpu_count() or 1)
     assert pools(home)["duckdb_writer"][0] == 1
     assert pools(home)["trials"][0] == home.trial_workers
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+def test_airflow_waits_for_its_turn_to_write(home: Settings, driver: str) -> None:
+    """Schedulers and API servers that start together after a kill lock each other out for longer than SQLite's five seconds."""
+    from sqlalchemy import make_url
+
+    url = make_url(airflow_environment(home)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).set(drivername=driver)
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    assert arguments["timeout"] == 60

@@ -273,7 +273,12 @@ def line_with(owner: subprocess.Popen[str], beginning: str) -> str:
         if line.startswith(beginning):
             return line.strip()
         seen.append(line)
-    raise AssertionError(f"no line {beginning!r} in {seen}")
+    owner.wait()
+    raise AssertionError(f"no line {beginning!r} in {seen}; exit status {owner.returncode}; {_errors_of(owner)}")
+
+
+def _errors_of(owner: subprocess.Popen[str]) -> str:
+    return "".join((Path(owner.args[2]) / "owner.err").read_text().splitlines(keepends=True)[-5:])  # type: ignore[index, arg-type]
 
 
 def wait_until(is_true: object, timeout_s: float = 60) -> None:
