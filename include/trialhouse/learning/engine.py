@@ -20,8 +20,8 @@ from trialhouse.learning.recipe import MOMENTUM, Recipe, log_spaced
 if TYPE_CHECKING:
     import torch
 
-EVALUATION_BATCH, EVALUATION_POSITIONS = 250, 2048
-"""Most examples and targets per batch of an evaluation: larger ones only cost page faults."""
+EVALUATION_BATCH, EVALUATION_POSITIONS, EVALUATION_BYTES = 250, 2048, 6_500_000
+"""Most examples, targets and bytes of one layer's output per batch of an evaluation: what falls out of the cache is slow."""
 STOPPING_POINTS = 20
 """Evaluations of a run that may stop early, at even distances."""
 
@@ -187,15 +187,33 @@ def evaluate(network: torch.nn.Module, data: Data) -> Scores:
     network.eval()
     correct, loss, count = 0, 0.0, 0
     with torch.inference_mode():
-        positions = data.batch(torch.arange(1))[1].numel()
-        size = min(EVALUATION_BATCH, max(1, EVALUATION_POSITIONS // positions))
-        for chosen in torch.split(torch.arange(len(data)), size):
+        for chosen in torch.split(torch.arange(len(data)), evaluation_batch(network, data)):
             inputs, targets = data.batch(chosen)
             scores, targets = network(inputs).flatten(0, -2), targets.flatten()
             correct += int((scores.argmax(1) == targets).sum())
             loss += functional.cross_entropy(scores, targets, reduction="sum").item()
             count += len(targets)
     return Scores(loss / count, correct / count)
+
+
+def evaluation_batch(network: torch.nn.Module, data: Data) -> int:
+    """How many examples to evaluate at once; found out by evaluating one."""
+    import torch
+
+    largest = 1
+
+    def measure(module: torch.nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        largest = max(largest, output.nbytes if isinstance(output, torch.Tensor) else 0)
+
+    hooks = [module.register_forward_hook(measure) for module in network.modules()]
+    try:
+        inputs, targets = data.batch(torch.arange(1))
+        network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, min(EVALUATION_BATCH, EVALUATION_POSITIONS // targets.numel(), EVALUATION_BYTES // largest))
 
 
 def batches(count: int, recipe: Recipe, seed: int, switch: Switch | None = None) -> Iterator[torch.Tensor]:

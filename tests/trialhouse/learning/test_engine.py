@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trialhouse.learning.data import Shifted, TensorData
-from trialhouse.learning.engine import DivergedError, TimedOutError, Trained, batches, evaluate, train
+from trialhouse.learning.engine import DivergedError, TimedOutError, Trained, batches, evaluate, evaluation_batch, train
 from trialhouse.learning.recipe import Recipe, log_spaced
 
 RECIPE = Recipe(steps=60, batch_size=16, learning_rate=0.02)
@@ -90,12 +90,18 @@ def test_patience_ends_it_when_nothing_gets_better() -> None:
     assert not fit(replace(RECIPE, patience=20))[0].is_stopped_early
 
 
-def test_evaluation_is_the_mean_over_examples_not_overbatches() -> None:
+def test_evaluation_is_the_mean_over_examples_not_over_batches() -> None:
     made, data = network(), blobs(251)
     scores = made(data.inputs)
     found = evaluate(made, data)
     assert found.loss == pytest.approx(nn.functional.cross_entropy(scores, data.targets).item(), rel=1e-5)
     assert found.accuracy == pytest.approx((scores.argmax(1) == data.targets).float().mean().item())
+
+
+@pytest.mark.parametrize(("width", "batch"), [(16, 250), (50_000, 32), (4_000_000, 1)])
+def test_wide_layers_are_evaluated_in_batches_that_the_cache_holds(width: int, batch: int) -> None:
+    with torch.inference_mode():
+        assert evaluation_batch(nn.Sequential(nn.Linear(2, width, bias=False), nn.ReLU()), blobs(3)) == batch
 
 
 @pytest.mark.parametrize(
