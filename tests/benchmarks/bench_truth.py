@@ -4,9 +4,10 @@
     python -m tests.benchmarks.bench_truth --draws 100 --linear-draws 500
 
 Every draw of a scenario (`scenarios.py`) goes through `estimate_table`, as a user's table would; there is one row per draw
-and estimate in `truth.parquet` beside the JSON, and a table in `truth.md`. Linear recipes cost next to nothing, so their
-coverage is measured on further draws, without a verdict. The value is the share of thresholds that hold within their
-Monte-Carlo error (two standard errors).
+and estimate in `truth.parquet` beside the JSON, and a table in `truth.md`, both written after every scenario: what was run
+before is kept until its scenario is run again, so hours of draws survive an interruption (`--scenarios` goes on with the
+rest). Linear recipes cost next to nothing, so their coverage is measured on further draws, without a verdict. The value is
+the share of thresholds that hold within their Monte-Carlo error (two standard errors).
 """
 
 from __future__ import annotations
@@ -285,13 +286,20 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def write_parquet(rows: pd.DataFrame, path: Path) -> None:
-    """One Parquet file, by DuckDB."""
+def keep(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Write the rows in place of those that the file has of the same scenarios, and return all that it has now."""
     import duckdb
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
+        if path.exists():
+            before = connection.read_parquet(str(path)).df()
+            rows = pd.concat([before[~before["scenario"].isin(rows["scenario"])], rows], ignore_index=True)
+        part = path.with_suffix(".part")
         connection.register("rows", rows)
-        connection.execute(f"COPY rows TO '{str(path).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
+        connection.execute(f"COPY rows TO '{str(part).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
+    part.replace(path)
+    return rows
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -313,13 +321,12 @@ def main() -> int:
     parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS), choices=list(SCENARIOS))
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
-    rows = run(chosen.draws, chosen.linear_draws, chosen.scenarios, chosen.workers)
     folder = get_settings().bench_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    write_parquet(rows, folder / "truth.parquet")
-    found, whole = score(rows), table(rows)
-    (folder / "truth.md").write_text(markdown(found) + "\n" + markdown(whole), encoding="utf-8")
-    print(markdown(found))
+    for name in chosen.scenarios:
+        rows = keep(run(chosen.draws, chosen.linear_draws, [name], chosen.workers), folder / "truth.parquet")
+        found = score(rows)
+        (folder / "truth.md").write_text(markdown(found) + "\n" + markdown(table(rows)), encoding="utf-8")
+        print(markdown(found[found["scenario"] == name]), flush=True)
     share = float(found["holds"].mean())
     detail = {"draws": chosen.draws, "linear_draws": chosen.linear_draws, "thresholds": found.to_dict("records")}
     record("truth", round(share, 4), "share of thresholds that hold", "all", share == 1.0, detail, ("dowhy", "econml", "scikit-learn"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,3 +64,12 @@ def test_a_draw_is_the_same_every_time_and_bears_the_columns_that_readers_rely_o
     scored = bench_truth.score(first)
     assert list(scored["must"]) == ["Anderson-Rubin set covers >= .93"]
     assert {threshold.scenario for threshold in bench_truth.THRESHOLDS} <= set(SCENARIOS)
+
+
+def test_a_scenario_that_is_run_again_replaces_its_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "bench" / "truth.parquet"
+    first = pd.DataFrame({"scenario": ["a", "a", "b"], "draw": [0, 1, 0]})
+    bench_truth.keep(first, path)
+    kept = bench_truth.keep(pd.DataFrame({"scenario": ["a"], "draw": [7]}), path)
+    assert list(kept.itertuples(index=False, name=None)) == [("b", 0), ("a", 7)]
+    assert [file.name for file in path.parent.iterdir()] == ["truth.parquet"]
