@@ -15,7 +15,7 @@ from trialhouse.causal.inference import Inference
 from trialhouse.causal.verdict import Verdict, holm
 from trialhouse.identity import content_id
 
-LIBRARIES = ("dowhy", "econml", "lightgbm", "linearmodels", "numpy", "pandas", "pyfixest", "scikit-learn", "scipy", "statsmodels")
+LIBRARIES = ("dowhy", "econml", "linearmodels", "numpy", "pandas", "pyfixest", "scikit-learn", "scipy", "statsmodels")
 """Distributions whose versions go with every estimate."""
 
 

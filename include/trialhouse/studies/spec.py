@@ -84,7 +84,7 @@ class Study(SpecModel):
     """Recipes to estimate with, beside those that go with the assignment: the plain contrast, least squares and double machine
     learning, the latter with two families of nuisance learners where the treatment was not assigned."""
     nuisances: dict[Name, dict[str, Level]] = Field(default_factory=dict)
-    """Settings of nuisance learners by family, where they are to differ from the defaults: `boosting: {n_estimators: 200}`."""
+    """Settings of nuisance learners by family, where they are to differ from the defaults: `boosting: {max_iter: 200}`."""
     refuters: tuple[Name, ...] = (
         *("random_common_cause", "permuted_placebo", "data_subset", "bootstrap", "dummy_outcome"),
         *("left_out_columns", "sensitivity"),

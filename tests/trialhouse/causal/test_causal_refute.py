@@ -126,7 +126,7 @@ def test_families_that_can_bend_find_what_a_line_cannot() -> None:
         assert min(found.nuisance_r2) > 0.1  # |w| explains .27 and .40
         check = next(recipe_agreement(line, [found]))
         assert (check.verdict, check.consequence) == ("failed", "withheld")
-    settings = {"boosting": {"n_estimators": 1, "learning_rate": 0.01}}
+    settings = {"boosting": {"max_iter": 1, "learning_rate": 0.01}}
     stiff = fit_recipe("double_ml_boosting", sample, nuisances=settings)
     assert next(recipe_agreement(line, [stiff])).verdict == "passed"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from trialhouse.causal.inference import least_squares
+from trialhouse.causal.recipes import fit_recipe
 from trialhouse.causal.recipes.doubly_robust import doubly_robust
 from trialhouse.causal.recipes.final_stage import linear_fit, mean_of, median_of
 from trialhouse.causal.recipes.fit import Fit
@@ -88,6 +90,13 @@ def test_doubly_robust_tells_nuisances_and_repeats_to_the_bit(family: str) -> No
     # In this scenario covariates explain 13% of the variance of the treatment; with it, 40% of the outcome's.
     assert 0 < fit.nuisance_r2[0] < 0.3
     assert 0.2 < fit.nuisance_r2[1] < 0.6
+
+
+@pytest.mark.parametrize("recipe", ["double_ml_boosting", "doubly_robust_boosting"])
+def test_boosting_needs_no_library_of_the_system(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LightGBM comes with EconML, but cannot be loaded where the system has no OpenMP: on a bare Debian, or on macOS."""
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert math.isfinite(fit_recipe(recipe, sample_of(confounded(60), "a", "b")).inference.estimate)
 
 
 def test_copies_of_rows_are_no_new_trials() -> None:

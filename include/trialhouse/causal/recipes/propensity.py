@@ -17,7 +17,14 @@ LEFT = 0.5
 
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "lasso": {"C": 0.3, "max_iter": 500},
-    "boosting": {"n_estimators": 50, "learning_rate": 0.05, "num_leaves": 4, "min_child_samples": 20, "reg_lambda": 1.0},
+    "boosting": {
+        "max_iter": 50,
+        "learning_rate": 0.05,
+        "max_leaf_nodes": 4,
+        "min_samples_leaf": 20,
+        "l2_regularization": 1.0,
+        "early_stopping": False,
+    },
     "forest": {"n_estimators": 100, "min_samples_leaf": 20},
 }
 """Family of nuisance learners -> settings of its classifier.
@@ -36,9 +43,9 @@ def classifier(family: str, seed: int) -> Any:
 
         return LogisticRegression(**chosen)
     if family == "boosting":
-        from lightgbm import LGBMClassifier
+        from sklearn.ensemble import HistGradientBoostingClassifier
 
-        return LGBMClassifier(**chosen, random_state=seed, n_jobs=1, verbose=-1, deterministic=True, force_row_wise=True)
+        return HistGradientBoostingClassifier(**chosen, random_state=seed)
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(**chosen, random_state=seed, n_jobs=1)
