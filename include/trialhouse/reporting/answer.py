@@ -259,7 +259,7 @@ class Answer:
         """Each restriction of primary estimates to some of the trials, with the estimates that it belongs to."""
         texts = dict.fromkeys(finding.headline.stratum for finding in self.primary if finding.headline.stratum)
         return tuple(
-            (text, _places([finding for finding in self.primary if finding.headline.stratum == text], len(self.primary))) for text in texts
+            (text, _places([finding for finding in self.primary if finding.headline.stratum == text], self.primary)) for text in texts
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -426,7 +426,7 @@ def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
             parts = re.split(r"(\d[\d.,]*(?:e[+-]?\d+)?)", text)  # every second one is a number
             kinds.setdefault("…".join(parts[::2]), []).append((parts, finding))
     return tuple(
-        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], len(findings))) for said in kinds.values()
+        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values()
     )
 
 
@@ -445,15 +445,19 @@ def _value(text: str) -> float:
     return float(text.replace(",", "").rstrip(".")) if text[:1].isdigit() else 0.0
 
 
-def _places(findings: Sequence[Finding], of: int) -> str:
-    if len(findings) == of:
+def _places(findings: Sequence[Finding], every: Sequence[Finding]) -> str:
+    """`accuracy: server, PC`, and with the treatment where an outcome has effects of several: `width on error: observational`."""
+    if len(findings) == len(every):
         return "all"
-    nouns: dict[str, list[str]] = {}
+    treatments: dict[str, set[str]] = {}
+    for finding in every:
+        treatments.setdefault(finding.short_noun, set()).add(finding.headline.treatment)
+    places: dict[str, list[str]] = {}
     for finding in findings:
-        # where nothing tells one place from another, the treatment does
-        where = words(finding.headline.treatment) if finding.where == "all trials" else finding.where
-        nouns.setdefault(finding.short_noun, []).append(where)
-    return "; ".join(f"{noun}: {', '.join(where)}" for noun, where in nouns.items())
+        is_one = len(treatments[finding.short_noun]) == 1
+        effect = finding.short_noun if is_one else f"{words(finding.headline.treatment)} on {finding.short_noun}"
+        places.setdefault(effect, []).append("" if finding.where == "all trials" else finding.where)
+    return "; ".join(f"{effect}: {', '.join(dict.fromkeys(where))}" if any(where) else effect for effect, where in places.items())
 
 
 def _texts(value: str | None) -> tuple[str, ...]:

@@ -194,6 +194,22 @@ def test_caveats_that_differ_in_numbers_or_the_outcomes_name_are_one(make_wareho
     assert small == ("small sample: 6 blocks", "all")
 
 
+def test_caveats_name_the_treatment_where_an_outcome_has_effects_of_several(make_warehouse):
+    """Once it read `(accuracy: all trials, all trials)`."""
+
+    def ask_of_another(tables):
+        study = tables["marts.dim_studies"][0]
+        spec = json.loads(study["spec"])
+        first = next(item for item in spec["estimands"] if item["name"] == "pruning_on_accuracy")
+        study["spec"] = json.dumps({**spec, "estimands": [*spec["estimands"], {**first, "name": "batch", "treatment": "batch_size"}]})
+        for row in rows_of(tables, estimand="pruning_on_accuracy"):
+            row["caveats"] = json.dumps(["only here"])
+            other = {"estimate_id": f"{row['estimate_id']}_b", "estimand": "batch", "treatment": "batch_size", "caveats": "[]"}
+            tables["marts.fct_estimates"].append(row | other)
+
+    assert dict(answer(*make_warehouse(change=ask_of_another)).caveats)["only here"] == "pruning ratio on accuracy: server, PC, laptop"
+
+
 def test_what_cannot_be_read_is_said_in_one_line(make_warehouse, tmp_path):
     study_id, path = make_warehouse()
     with pytest.raises(WarehouseError, match="study_other"):
