@@ -425,9 +425,7 @@ def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
         for text in dict.fromkeys(short):
             parts = re.split(r"(\d[\d.,]*(?:e[+-]?\d+)?)", text)  # every second one is a number
             kinds.setdefault("…".join(parts[::2]), []).append((parts, finding))
-    return tuple(
-        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values()
-    )
+    return tuple((_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values())
 
 
 def _general(text: str, names: Mapping[str, str]) -> str:

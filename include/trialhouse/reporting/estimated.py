@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ COLUMNS = (
     "verdict",
 )
 OPTIONAL = ("subgroup_column", "subgroup")
+_LONG = re.compile(r"-?\d+\.\d{4,}(e[+-]?\d+)?")
 
 
 def estimate_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -47,4 +49,6 @@ def estimate_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, str) and _LONG.fullmatch(value):  # a level that is a quantile of a column
+        value = float(value)
     return f"{value:.3g}" if isinstance(value, float) else value

@@ -22,3 +22,13 @@ def test_the_answer_is_marked_claimed_and_qualified() -> None:
     assert lines[2].startswith("claim: E[y | do(t = 1)] - E[y | do(t = 0)]")
     assert any(line.startswith("tried to refute: ") and "passed" in line for line in lines)
     assert any(line.startswith("caveat: low power") for line in lines)
+
+
+def test_levels_of_a_modifier_are_not_printed_to_their_last_digit() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"t": np.arange(80) % 2, "x": rng.normal(size=80), "y": rng.normal(size=80)})
+    graph = "assignment: randomised\nedges: [t -> y, x -> y]\nroles: {effect_modifier: [x]}\n"
+    found = estimate_table(frame, treatment="t", outcome="y", graph=graph)
+    levels = [row["subgroup"] for row in estimate_rows({"estimates": found.estimates}) if row["subgroup"] is not None]
+    assert levels
+    assert all(len(level) <= len("-0.0765") for level in levels)
