@@ -14,6 +14,7 @@ import yaml
 
 from trialhouse.__main__ import app
 from trialhouse.errors import SpecError
+from trialhouse.scaling_laws import FORMS
 from trialhouse.settings import PROJECT_DIR, Settings
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.workloads.factors import PRUNING_FACTORS, RECOVERIES, pruning_methods
@@ -84,3 +85,8 @@ def test_every_shipped_learner_and_study_is_documented() -> None:
     assert [name for name in sorted(learners) if f"| `{name}` |" not in README] == []
     studies = {path.stem for path in (PROJECT_DIR / "include" / "studies").glob("*.yaml")}
     assert [name for name in sorted(studies) if name not in README] == []
+
+
+def test_every_form_of_a_law_is_documented() -> None:
+    section = README.partition("## Laws")[2].partition("\n## ")[0]
+    assert [name for name in FORMS if f"`{name}`" not in section] == []

@@ -224,6 +224,48 @@ def estimate(
 
 
 @app.command()
+def fit(
+    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
+    outcome: Annotated[str, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")],
+    form: Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")] = "auto",
+    size: Annotated[str | None, typer.Option(help="Column: size of the network.")] = None,
+    data: Annotated[str | None, typer.Option(help="Column: amount of training data.")] = None,
+    width: Annotated[str | None, typer.Option(help="Column: width of the network.")] = None,
+    depth: Annotated[str | None, typer.Option(help="Column: depth of the network.")] = None,
+    unique: Annotated[str | None, typer.Option(help="Column: amount of distinct data, where data are repeated.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    fix: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")] = None,
+    delta: Annotated[float, typer.Option(help="Of the Huber loss on logarithms.")] = 1e-3,
+    drop_highest: Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")] = 0,
+    keep_transient: Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")] = False,
+    draws: Annotated[int, typer.Option(help="Of the bootstrap.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a scaling law to a table, with intervals, and say what the range does not tell."""
+    from trialhouse.laws import law_of_table
+    from trialhouse.reporting.fitted import law_lines, law_rows
+
+    result = law_of_table(
+        table,
+        form=form,
+        outcome=outcome,
+        columns={"size": size, "data": data, "width": width, "depth": depth, "unique": unique},
+        cluster=cluster,
+        fix=fix or (),
+        delta=delta,
+        drop_highest=drop_highest,
+        keep_transient=keep_transient,
+        draws=draws,
+    )
+    if as_json:
+        _print_json(result)
+        return
+    if rows := law_rows(result):
+        _print_table(rows)
+    typer.echo("\n".join(law_lines(result)))
+
+
+@app.command()
 def explain(
     study: StudyName,
     trial: Annotated[str, typer.Option(help="Id of a trial (marts.fct_trials), or how only one begins.")],

@@ -67,3 +67,7 @@ class ServiceError(TrialhouseError):
 
 class TableError(TrialhouseError):
     """A table that cannot be read, or whose rows are not what a study says of them."""
+
+
+class LawError(TrialhouseError):
+    """A scaling law that cannot be fitted to these rows, or a form that is not known."""

@@ -23,13 +23,13 @@ FLOORS = [
     {"learning"},
     {"capabilities"},
     {"workloads"},
-    {"causal", "configurations", "interventions"},
+    {"causal", "configurations", "interventions", "scaling_laws"},
     {"registration"},
     {"profiling"},
     {"pruning"},
     {"training"},
     {"warehouse"},
-    {"estimation", "explanation", "power", "preview"},
+    {"estimation", "explanation", "laws", "power", "preview"},
     {"reporting"},
     {"orchestration"},
     {"__main__"},
@@ -37,6 +37,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The causal engine works on any data frame: it sees studies and no warehouse.
 CAUSAL_MAY_SEE = {"errors", "identity", "studies", "causal"}
+# So do scaling laws.
+LAWS_MAY_SEE = {"errors", "identity", "studies", "scaling_laws"}
 PYTHON = [*DOMAIN.rglob("*.py"), *(PROJECT_DIR / "operators").glob("*.py"), *(PROJECT_DIR / "dags").glob("*.py")]
 
 
@@ -67,6 +69,8 @@ def test_imports_point_one_way(path: Path) -> None:
         assert FLOOR[other] < FLOOR[here] or other == here, f"{here} imports {other}"
     if here == "causal":
         assert others <= CAUSAL_MAY_SEE
+    if here == "scaling_laws":
+        assert others <= LAWS_MAY_SEE
 
 
 @pytest.mark.parametrize("path", sorted(DOMAIN.rglob("*.py")), ids=lambda path: str(path.relative_to(DOMAIN)))

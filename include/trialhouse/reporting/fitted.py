@@ -1,0 +1,48 @@
+"""A law in words, for a terminal: what `trialhouse fit` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per parameter."""
+    return [
+        {
+            "parameter": name,
+            "value": f"{value:.5g}",
+            "95% interval": _interval(result["intervals"][name]),
+            "standard error": f"{result['standard_errors'][name]:.3g}",
+            "": "not identified" if name in result["not_identified"] else "",
+        }
+        for name, value in result["parameters"].items()
+    ]
+
+
+def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Whether to believe it, why not, what was left out and what to keep in mind."""
+    yield f"{result['form']}: {result['formula']}"
+    yield f"source: {result['source']}"
+    ranges = ", ".join(f"{column} from {low:.3g} to {high:.3g}" for column, (low, high) in result["ranges"].items())
+    units = "" if result["repeated_units"] is None else f" of {result['repeated_units']} repeated units"
+    yield f"fitted to {result['rows']} rows{units}: {ranges}"
+    if result["parameters"]:
+        search = result["search"]
+        found = f"{search['reached']} of {search['starts']} starts ended there"
+        yield f"summed Huber loss {result['objective']:.6g} (delta {result['delta']:g}); {found}"
+    if (choice := result["choice"]) is not None:
+        yield f"choice: {choice['sentence']}"
+        for one in choice["candidates"]:
+            beaten = "" if one["beaten_in"] is None else f"; the best forecasts better in {one['beaten_in']:.0%} of draws"
+            yield f"- {one['form']}: error on held-out trials {one['held_out_error']:.3g}{beaten}"
+        yield from (f"- {form}: not tried, {reason}" for form, reason in choice["not_tried"].items())
+    yield f"verdict: {result['verdict']}"
+    yield from (f"- {reason}" for reason in result["reasons"])
+    said = {*result["reasons"], *([choice["sentence"]] if choice else [])}
+    yield from (f"warning: {warning}" for warning in result["warnings"] if warning not in said)
+
+
+def _interval(ends: tuple[float | None, float | None]) -> str:
+    low, high = ("no end" if end is None else f"{end:.4g}" for end in ends)
+    return f"{low} to {high}"

@@ -1,0 +1,205 @@
+"""What should keep a reader from believing a law: each check gives a sentence or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialhouse.scaling_laws.forms import Array, Form
+from trialhouse.scaling_laws.intervals import bootstrap
+from trialhouse.scaling_laws.sample import LawSample, tied
+from trialhouse.scaling_laws.search import optimum
+
+MOVING_TOGETHER = 0.98
+"""Share of a factor's variance that the others explain, from which on their parts cannot be told apart."""
+OFF = 6.0
+"""Robust standard deviations from the curve that make a point an outlier."""
+NEAR = 1.5
+"""Loss per row, over the lowest, up to which a range is as good as any."""
+RISE_LEVEL, TRANSIENT_LEVEL = 1e-3, 1e-2
+"""False alarms, Bonferroni-corrected, per table."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The outcome at each level of the one factor: its mean on the form's scale and how many rows it is of."""
+
+    log_n: Array
+    means: Array
+    counts: NDArray[np.int64]
+    noise: float
+    freedom: int
+
+
+def levels(form: Form, sample: LawSample) -> Levels:
+    """Means per level, and the standard deviation of one row: within levels where there are repetitions, else from second differences."""
+    log_n, place, counts = np.unique(sample.points["n"].round(9), return_inverse=True, return_counts=True)
+    target = form.on_scale(sample.outcome)
+    means = np.bincount(place, weights=target) / counts
+    repeats = len(target) - len(means)
+    if repeats >= 5:
+        return Levels(log_n, means, counts, float(np.sqrt(((target - means[place]) ** 2).sum() / repeats)), repeats)
+    gaps = np.diff(log_n)
+    share = gaps[1:] / (gaps[1:] + gaps[:-1])
+    bends = (means[1:-1] - share * means[:-2] - (1 - share) * means[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2)
+    noise = 1.4826 * float(np.median(np.abs(bends))) if len(bends) else 0.0
+    return Levels(log_n, means, counts, noise, max(len(bends) // 2, 1))
+
+
+def turning(form: Form, sample: LawSample) -> str | None:
+    """Non-monotone data (double descent, overfitting): both a rise and a fall that noise does not explain."""
+    if form.roles != ("n",) or not form.is_monotone:
+        return None
+    from scipy import stats
+
+    found = levels(form, sample)
+    count = len(found.means)
+    if count < 4 or (found.noise == 0 and not _turns(found.means)):
+        return None
+    later, earlier = np.tril_indices(count, -1)
+    change = found.means[later] - found.means[earlier]
+    error = found.noise * np.sqrt(1 / found.counts[later] + 1 / found.counts[earlier])
+    score = change / np.maximum(error, 1e-12 * np.abs(found.means).max() + 1e-300)
+    critical = float(stats.t.isf(RISE_LEVEL / len(change), found.freedom))
+    if score.max() <= critical or score.min() >= -critical:
+        return None
+    worst = int(score.argmax() if form.is_log else score.argmin())
+    start, end = np.exp(found.log_n[[earlier[worst], later[worst]]])
+    before, after = found.means[[earlier[worst], later[worst]]]
+    values = (np.exp(before), np.exp(after)) if form.is_log else (before, after)
+    turn = "rises" if after > before else "falls"
+    return (
+        f"the outcome {turn} from {values[0]:.4g} at {start:.4g} to {values[1]:.4g} at {end:.4g} and goes the other way elsewhere "
+        "(double descent, overfitting?): no curve that only falls is drawn through it"
+    )
+
+
+def _turns(means: Array) -> bool:
+    steps = np.sign(np.diff(means))
+    return bool((steps > 0).any() and (steps < 0).any())
+
+
+def wrong_way(form: Form, coordinates: Array) -> str | None:
+    """A loss that grows, or a score that falls, with the factor."""
+    exponents = {"c0"} if not form.is_monotone else {"alpha", "beta", "gamma", "delta"}
+    bad = [
+        parameter.name
+        for parameter, value in zip(form.parameters, coordinates, strict=True)
+        if parameter.link == "identity" and parameter.name in exponents and value < 0 and "exponent" in parameter.meaning
+    ]
+    if not bad or not form.is_monotone:
+        return None
+    better = "falls" if form.is_log else "rises"
+    return f"the exponent {', '.join(bad)} is negative: a law of this form {better}; is the outcome a score, or another form meant?"
+
+
+def together(sample: LawSample) -> str | None:
+    """Size and data that move together."""
+    shares = tied(sample)
+    if not shares or max(shares.values()) < MOVING_TOGETHER:
+        return None
+    role = max(shares, key=lambda name: shares[name])
+    others = " and ".join(repr(column) for other, column in sample.columns.items() if other != role)
+    return (
+        f"{sample.columns[role]!r} moves with {others} (they explain {shares[role]:.1%} of its variance): "
+        "what each of them does cannot be told apart"
+    )
+
+
+def outliers(form: Form, sample: LawSample, coordinates: Array) -> str | None:
+    """Rows far off the curve; they stay, and the Huber loss limits their weight."""
+    level, _ = form.curve(coordinates[None], sample.points)
+    residuals = form.on_scale(sample.outcome) - level[0]
+    spread = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
+    if spread <= 1e-12:
+        return None
+    far = np.flatnonzero(np.abs(residuals) > OFF * spread)
+    if not len(far):
+        return None
+    rows = ", ".join(str(row) for row in sample.rows[far][:10]) + (", ..." if len(far) > 10 else "")
+    return (
+        f"{len(far)} of {len(sample)} rows lie more than {OFF:g} robust standard deviations off the curve (rows {rows}, from 0): "
+        "they are kept with limited weight; --drop-highest leaves the highest out, and says so"
+    )
+
+
+def unidentified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:
+    """Parameter -> why the data do not determine it."""
+    found: dict[str, str] = {}
+    for parameter, value, (low, high) in zip(form.parameters, coordinates, ends, strict=True):
+        name = parameter.name
+        if parameter.link == "log" and np.isinf(low) and np.isfinite(high):
+            if name == "E":
+                continue  # an interval from 0 is an answer
+            found[name] = f"{name} is not identified by this range: any value below {np.exp(high):.3g} fits about as well"
+        elif np.isinf(low) and np.isinf(high):
+            found[name] = f"{name} is not identified by this range: any value fits about as well"
+        elif np.isinf(low) or np.isinf(high):
+            end, open_end = (high, "lower") if np.isinf(low) else (low, "upper")
+            other = parameter.natural(np.array(end))
+            found[name] = f"{name} is not identified by this range: its interval has no {open_end} end (the other is {other:.3g})"
+        elif parameter.link == "identity" and "exponent" in parameter.meaning:
+            if low <= 0 <= high:
+                found[name] = f"the exponent {name} is not identified by this range: its interval ({low:.3g} to {high:.3g}) includes 0"
+            elif high - low > 2 * abs(value):
+                found[name] = f"the exponent {name} is not identified by this range: its interval is {low:.3g} to {high:.3g}"
+    return found
+
+
+def transient(form: Form, sample: LawSample, delta: float, seed: int) -> LawSample:
+    """The sample without levels of small n that are off the law of the others (warm-up).
+
+    Levels go from the smallest on while each is off the law fitted to all larger ones. Where several hide each other, the
+    search starts at the first level from which on the loss per row is as low as anywhere. Levels go only while half of
+    them stay; if that is not enough the form is wrong rather than a region transient, and all are kept.
+    """
+    if form.roles != ("n",):
+        return sample
+    found = levels(form, sample)
+    place = np.unique(sample.points["n"].round(9), return_inverse=True)[1]
+    parameters, count = len(form.parameters), len(found.means)
+    most = min(count // 2, count - parameters - 2)
+    if most < 1 or len(sample.only(place > most)) < parameters + 3:
+        return sample
+    first = _lowest_from(form, sample, place, most, delta)
+    first = first if 0 < first < most and _is_off(form, sample, place, found, first - 1, most, delta, seed) else 0
+    while first <= most and _is_off(form, sample, place, found, first, most, delta, seed):
+        first += 1
+    if not 0 < first <= most:
+        return sample
+    return sample.only(place >= first, f"transient region: below {np.exp(found.log_n[first]):.4g} the curve is not yet that law's")
+
+
+def _lowest_from(form: Form, sample: LawSample, place: NDArray[np.int64], most: int, delta: float) -> int:
+    """The first level from which on the loss per row is near its lowest."""
+    per_row = []
+    for first in range(most + 1):
+        rest = sample.only(place >= first)
+        best = optimum(form, rest.points, rest.outcome, delta, confirm=False)
+        per_row.append(best.objective / (len(rest) - len(form.parameters)))
+    return int(np.flatnonzero(np.array(per_row) <= NEAR * min(per_row))[0])
+
+
+def _is_off(form: Form, sample: LawSample, place: NDArray[np.int64], found: Levels, level: int, most: int, delta: float, seed: int) -> bool:
+    """Whether a level lies farther from the law of all larger ones than its noise and that law's own error explain."""
+    from scipy import stats
+
+    rest = sample.only(place > level)
+    best = optimum(form, rest.points, rest.outcome, delta, confirm=False)
+    drawn = bootstrap(form, rest, best.coordinates, delta, draws=200, seed=seed)
+    there = {"n": found.log_n[level : level + 1]}
+    spread = float(np.std(form.curve(drawn.coordinates, there)[0]))
+    freedom = len(rest) - len(form.parameters)
+    residuals = form.on_scale(rest.outcome) - form.curve(best.coordinates[None], rest.points)[0][0]
+    noise = max(1.4826 * float(np.median(np.abs(residuals))), 1e-9) * np.sqrt(len(rest) / freedom)
+    distance = abs(float(found.means[level] - form.curve(best.coordinates[None], there)[0][0, 0]))
+    error = float(np.hypot(spread, noise / np.sqrt(found.counts[level])))
+    return distance / error > float(stats.t.isf(TRANSIENT_LEVEL / 2 / most, freedom))
+
+
+def sentences(candidates: Sequence[str | None]) -> list[str]:
+    """Those that were found."""
+    return [sentence for sentence in candidates if sentence is not None]
