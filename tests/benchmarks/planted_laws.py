@@ -20,7 +20,7 @@ class Planted:
     truth: Mapping[str, float]
     places: Callable[[], pd.DataFrame]
     noise: float
-    rival: str
+    rival: Form
 
     @property
     def family(self) -> Form:
@@ -63,48 +63,56 @@ SIZES, TOKENS = np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7)
 PLANTED = {
     law.form: law
     for law in (
-        Planted("pure_power_law", {"A": 8, "beta": 0.25}, ladder(), 0.02, "exponential"),
-        Planted("power_law", {"E": 0.5, "A": 20, "beta": 0.4}, ladder(), 0.02, "pure_power_law"),
-        Planted("shifted_power_law", {"E": 0.3, "A": 100, "beta": 0.5, "n0": 1000}, ladder(16), 0.02, "exponential"),
-        Planted("saturating_power_law", {"E": 0.05, "A": 30, "beta": 0.5, "gamma": 1e-4}, ladder(16), 0.02, "pure_power_law"),
+        Planted("pure_power_law", {"A": 8, "beta": 0.25}, ladder(), 0.02, FORMS["exponential"]),
+        Planted("power_law", {"E": 0.5, "A": 20, "beta": 0.4}, ladder(), 0.02, FORMS["pure_power_law"]),
+        Planted("shifted_power_law", {"E": 0.3, "A": 100, "beta": 0.5, "n0": 1000}, ladder(16), 0.02, FORMS["exponential"]),
+        Planted("saturating_power_law", {"E": 0.05, "A": 30, "beta": 0.5, "gamma": 1e-4}, ladder(16), 0.02, FORMS["pure_power_law"]),
         Planted(
-            "transition_power_law", {"E": 0.1, "R": 2.2, "A": 800, "beta": 0.7, "alpha": 1.5}, ladder(16, 3, 1e2, 1e7), 0.02, "power_law"
+            "transition_power_law",
+            {"E": 0.1, "R": 2.2, "A": 800, "beta": 0.7, "alpha": 1.5},
+            ladder(16, 3, 1e2, 1e7),
+            0.02,
+            FORMS["power_law"],
         ),
         Planted(
             "broken_power_law",
             {"E": 0.1, "A": 4, "c0": 0.05, "c1": 0.4, "d1": 3e3, "f1": 0.3},
             ladder(20, 3, 1e2, 1e7),
             0.01,
-            "exponential",
+            FORMS["exponential"],
         ),
-        Planted("exponential", {"E": 0.4, "A": 2, "n0": 2e4}, ladder(), 0.02, "power_law"),
-        Planted("bounded", {"chance": 0.1, "n0": 3e4, "beta": 0.7}, ladder(), 0.01, "pure_power_law"),
+        Planted("exponential", {"E": 0.4, "A": 2, "n0": 2e4}, ladder(), 0.02, FORMS["power_law"]),
+        Planted("bounded", {"chance": 0.1, "n0": 3e4, "beta": 0.7}, ladder(), 0.01, FORMS["bounded"].with_fixed({"chance": 0})),
         Planted(
             "chinchilla",
             {"E": 1.8, "A": 480, "alpha": 0.35, "B": 2100, "beta": 0.37},
             crossed(size=SIZES, data=TOKENS),
             0.01,
-            "pure_coupled",
+            FORMS["pure_coupled"],
         ),
         Planted(
             "coupled",
             {"E": 0.8, "A": 3e4, "alpha": 0.6, "B": 3e5, "beta": 0.6, "c": 0.4},
             crossed(size=SIZES, data=TOKENS),
             0.005,
-            "chinchilla",
+            FORMS["chinchilla"],
         ),
         Planted(
-            "pure_coupled", {"A": 3e4, "alpha": 0.6, "B": 3e5, "beta": 0.6, "c": 0.25}, crossed(size=SIZES, data=TOKENS), 0.01, "chinchilla"
+            "pure_coupled",
+            {"A": 3e4, "alpha": 0.6, "B": 3e5, "beta": 0.6, "c": 0.25},
+            crossed(size=SIZES, data=TOKENS),
+            0.01,
+            FORMS["chinchilla"],
         ),
         Planted(
             "width_depth",
             {"E": 1.0, "A": 30, "alpha": 0.7, "B": 1.0, "beta": 0.8, "C": 2000, "gamma": 0.4},
             crossed(width=np.geomspace(32, 1024, 5), depth=np.array([2.0, 4, 8, 16]), data=np.geomspace(1e8, 1e10, 5)),
             0.01,
-            "width_depth",
+            FORMS["width_depth"].with_fixed({"B": 0, "beta": 1}),
         ),
         Planted(
-            "data_constrained", {"E": 1.8, "A": 480, "alpha": 0.35, "B": 2100, "beta": 0.37, "R*": 8}, repeated, 0.01, "data_constrained"
+            "data_constrained", {"E": 1.8, "A": 480, "alpha": 0.35, "B": 2100, "beta": 0.37, "R*": 8}, repeated, 0.01, FORMS["chinchilla"]
         ),
     )
 }

@@ -21,7 +21,7 @@ def compared(name: str, *rivals: str, noise: float | None = None, seed: int = 0)
 
 
 @pytest.mark.parametrize(
-    ("name", "rival"), [(name, PLANTED[name].rival) for name in ("power_law", "exponential", "pure_coupled", "chinchilla")]
+    ("name", "rival"), [(name, PLANTED[name].rival.name) for name in ("power_law", "exponential", "pure_coupled", "chinchilla")]
 )
 def test_the_right_form_forecasts_better_than_a_wrong_one(name: str, rival: str) -> None:
     choice = compared(name, rival)
