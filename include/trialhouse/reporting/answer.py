@@ -19,10 +19,12 @@ from trialhouse.reporting.formats import (
     as_number,
     condition,
     counted,
+    decimals_for,
     effect_text,
     is_number,
     joined,
     level_name,
+    number,
     quantity,
     same_level,
     sentence,
@@ -35,6 +37,8 @@ from trialhouse.reporting.trust import doubts_of
 State = Literal["running", "gates_failed", "not_estimated", "estimated"]
 SURVIVORS = "Compares survivors only"
 """How the engine begins its reason against a comparison of arms that lost different trials."""
+_DETECTABLE = re.compile(r"(?<=an effect of less than )(\S+)(?: ms| MiB)?(?= would be missed)")
+"""The number in the engine's caveat on power: in units of the outcome, bytes as MiB."""
 CHECK_VERDICTS = ("passed", "failed", "inconclusive", "not_applicable")
 _METHODS = (("naive", r"naive"), ("double ML", r"dml|double"), ("adjusted", r"linear|ols|adjust"))
 
@@ -95,6 +99,18 @@ class Finding:
     @property
     def naive(self) -> Effect | None:
         return next((effect for effect in self.others if effect.is_naive), None)
+
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:
+        """The headline's caveats, the smallest effect that would be seen in the unit that the outcome is written in."""
+        return tuple(_DETECTABLE.sub(self._detectable, caveat) for caveat in self.headline.caveats)
+
+    def _detectable(self, found: re.Match[str]) -> str:
+        value = as_number(found[1])
+        if value is None:
+            return found[0]
+        scaled = value if self.headline.outcome.endswith("_bytes") else value * self.quantity.scale
+        return f"{number(scaled, decimals_for([scaled]))} {self.quantity.unit}".strip()
 
     @property
     def is_released(self) -> bool:
@@ -416,16 +432,20 @@ def _refuters(rows: Iterable[Row], registered: Sequence[str]) -> tuple[RefuterSu
 def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
     """Each caveat once, with what it belongs to: ``accuracy: server, laptop; latency: PC``, or ``all``.
 
-    What differs from estimate to estimate only in its outcome's name or in numbers is one caveat; such numbers become dots.
+    What differs from estimate to estimate only in its outcome's name or in numbers is one caveat, with the range of these.
     """
     kinds: dict[str, list[tuple[list[str], Finding]]] = {}
     for finding in findings:
         names = {finding.headline.outcome: "outcome", finding.headline.treatment: "treatment"}
-        short = (_general(caveat.split(";")[0].strip(" ."), names) for caveat in finding.headline.caveats)
+        short = (_general(caveat.split(";")[0].strip(" ."), names) for caveat in finding.caveats)
         for text in dict.fromkeys(short):
             parts = re.split(r"(\d[\d.,]*(?:e[+-]?\d+)?)", text)  # every second one is a number
-            kinds.setdefault("…".join(parts[::2]), []).append((parts, finding))
-    return tuple((_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values())
+            # Amounts of one outcome have no range with those of another, even where neither has a unit.
+            of = finding.headline.outcome if "an effect of less than" in text else ""
+            kinds.setdefault(f"{of}: {'…'.join(parts[::2])}", []).append((parts, finding))
+    return tuple(
+        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values()
+    )
 
 
 def _general(text: str, names: Mapping[str, str]) -> str:

@@ -210,6 +210,30 @@ def test_caveats_name_the_treatment_where_an_outcome_has_effects_of_several(make
     assert dict(answer(*make_warehouse(change=ask_of_another)).caveats)["only here"] == "pruning ratio on accuracy: server, PC, laptop"
 
 
+def test_the_smallest_effect_that_would_be_seen_has_its_outcomes_unit_and_no_range_with_anothers(make_warehouse):
+    least = {
+        "pruning_on_accuracy": ["0.0054", "0.234"],
+        "pruning_on_latency": ["2.5 ms", "1.2e+03 ms"],
+        "pruning_on_memory": ["12.5 MiB", "30 MiB"],
+    }
+
+    def add(tables):
+        for row in tables["marts.fct_estimates"]:
+            row["caveats"] = "[]"
+            if row["estimand"] in least and row["subgroup"] in ("server", "pc"):
+                value = least[row["estimand"]][row["subgroup"] == "pc"]
+                text = f"low power: an effect of less than {value} would be missed in more than one of five such studies"
+                row["caveats"] = json.dumps([text])
+
+    found = answer(*make_warehouse(change=add))
+    opening, closing = "low power: an effect of less than", "would be missed in more than one of five such studies"
+    assert dict(found.caveats) == {
+        f"{opening} 0.540 to 23.4 percentage points {closing}": "accuracy: server, PC",
+        f"{opening} 2.50 to 1,200 ms {closing}": "latency: server, PC",
+        f"{opening} 12.5 to 30.0 MiB {closing}": "peak memory: server, PC",
+    }
+
+
 def test_what_cannot_be_read_is_said_in_one_line(make_warehouse, tmp_path):
     study_id, path = make_warehouse()
     with pytest.raises(WarehouseError, match="study_other"):
