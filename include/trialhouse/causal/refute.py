@@ -13,6 +13,7 @@ from trialhouse.causal.checks.battery import STOCK_REFUTERS, stock_refuter
 from trialhouse.causal.checks.diagnostics import balance, effective_trials
 from trialhouse.causal.checks.implications import implied_independences
 from trialhouse.causal.checks.negative_controls import negative_control_outcome, negative_control_treatment, place_controls
+from trialhouse.causal.checks.overidentification import overidentification
 from trialhouse.causal.checks.robust_shift import robust_shift
 from trialhouse.causal.checks.sensitivity import sensitivity
 from trialhouse.causal.checks.specification import specification
@@ -60,6 +61,7 @@ def attacks(
     if fit.instrumented is not None:
         yield first_stage(fit.instrumented, sample.instruments, sample.treatment)
         yield agreement_of_instruments(fit.instrumented, sample.instruments)
+        yield overidentification(sample, sample.instruments, question.categorical)
     elif PRIMARY in fits:
         yield from always.recipe_agreement(fit, [fits[name] for name in _peers(fit.recipe, fits)])
     if fit.instrumented is None:

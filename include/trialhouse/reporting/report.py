@@ -62,6 +62,7 @@ REFUTERS = {
     "durbin_wu_hausman": "Does the instrument's estimate differ from the adjusted one beyond chance?",
     "first_stage": "Does the instrument move the treatment enough?",
     "agreement_of_instruments": "Is one effect compatible with all instruments?",
+    "overidentification": "Do more instruments than are needed say the same about the effect?",
     "specification": "Would squares, cubes or products of the covariates explain more than chance?",
     "robust_shift": "Do a few far-out trials carry the estimate?",
     "specification_curve": "What is the estimate under other sensible choices?",

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS
 
+from trialhouse.causal.checks.overidentification import overidentification
 from trialhouse.causal.inference import least_squares
 from trialhouse.causal.instruments import (
     ConfidenceSet,
@@ -25,6 +26,7 @@ from trialhouse.causal.instruments import (
 )
 from trialhouse.causal.model import read_graph
 from trialhouse.causal.sample import Sample, make_sample
+from trialhouse.causal.verdict import decide
 
 TRUTH = 0.5
 
@@ -267,3 +269,42 @@ def test_an_instrument_too_weak_to_contradict_is_not_asked() -> None:
     assert "too weak" in check.reason
     exact = draw(np.random.default_rng(11), 200, 0.1).assign(z0=lambda data: data["t"])
     assert "one estimate, not two" in durbin_wu_hausman(sample_of(exact), ["z0"]).reason
+
+
+@pytest.mark.parametrize(("rows", "units"), [(100, None), (200, 20)])
+def test_instruments_that_are_all_valid_agree(rows: int, units: int | None) -> None:
+    rng, draws = np.random.default_rng(17), 150
+    checks = []
+    for _ in range(draws):
+        frame = draw(rng, rows, 0.5, units=units, instruments=2)
+        frame["y"] += frame[["z0", "z1"]].abs().sum(axis=1) * rng.normal(size=rows)  # errors that Sargan's own test does not bear
+        checks.append(overidentification(sample_of(frame, None if units is None else "unit"), ["z0", "z1"]))
+    asked = [check for check in checks if check.p_value is not None]
+    assert len(asked) > 0.7 * draws
+    assert sum(check.p_value < 0.05 for check in asked) / len(asked) <= at_most(0.05, len(asked))
+
+
+def test_an_instrument_that_reaches_the_outcome_otherwise_fails_the_estimate() -> None:
+    rng, draws = np.random.default_rng(18), 60
+    rejected = 0
+    for _ in range(draws):
+        frame = draw(rng, 100, 0.5, instruments=2)
+        check = overidentification(sample_of(frame.assign(y=frame["y"] + 0.5 * frame["z0"])), ["z0", "z1"])
+        rejected += check.p_value is not None and check.p_value < 0.05
+    assert rejected / draws >= at_least(0.9, draws)
+    assert "one of them reaches the outcome otherwise" in check.reason
+    verdict = decide([check])
+    assert (verdict.word, verdict.checks[0].verdict) == ("failed", "failed")
+
+
+def test_instruments_are_held_against_each_other_only_where_that_can_be() -> None:
+    frame = draw(np.random.default_rng(19), 100, 0.5, units=10, instruments=2)
+    twice = sample_of(frame.assign(z1=2 * frame["z0"]))
+    assert "no instrument more" in overidentification(twice, ["z0", "z1"]).reason
+    assert "no instrument more" in overidentification(twice, ["z0"]).reason
+    few = sample_of(frame.assign(unit=np.repeat(range(4), 25)), "unit")
+    assert "too few repeated units" in overidentification(few, ["z0", "z1"]).reason
+    weak = sample_of(draw(np.random.default_rng(20), 100, 0.05, instruments=2))
+    assert "too little to tell" in overidentification(weak, ["z0", "z1"]).reason
+    exact = sample_of(frame.assign(y=2 * frame["t"]))
+    assert "no error" in overidentification(exact, ["z0", "z1"]).reason
