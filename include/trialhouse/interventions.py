@@ -69,7 +69,7 @@ def interventions(study: Study, trials: Sequence[Trial], learner: Learner) -> li
         if factor is None:
             _check_factors(study, estimand)
             continue
-        control, level = estimand.contrast.from_, estimand.contrast.to
+        control, level = _set_to(estimand, factor)
         pairs = [
             (learner.plan({**cell, factor.name: control}), learner.plan({**cell, factor.name: level}))
             for cell in _distinct(trials, factor.name)
@@ -97,6 +97,11 @@ def _treatment(study: Study, estimand: Estimand) -> Factor | None:
     return next((factor for factor in study.factors if factor.name == estimand.treatment), None)
 
 
+def _set_to(estimand: Estimand, factor: Factor) -> tuple[Level, Level]:
+    """The levels between which the treatment is moved: the lowest and the highest for an effect per so much of it."""
+    return estimand.compared if estimand.per is None else (min(factor.levels, key=float), max(factor.levels, key=float))
+
+
 def _distinct(trials: Sequence[Trial], treatment: str) -> list[dict[str, Level]]:
     """The combinations of all other factors, without the seed's repetitions (no quantity depends on chance)."""
     rest = [{name: level for name, level in trial.factors.items() if name != treatment} for trial in trials]
@@ -121,8 +126,8 @@ def _compared(study: Study, estimand: Estimand, factor: Factor, pairs: Sequence[
     return Intervention(
         estimand=estimand.name,
         treatment=factor.name,
-        control=estimand.contrast.from_,
-        level=estimand.contrast.to,
+        control=_set_to(estimand, factor)[0],
+        level=_set_to(estimand, factor)[1],
         held=(*(name for name, held in is_held.items() if held), *others),
         gives_way={name: ratios[name] for name, held in is_held.items() if not held},
         solved=tuple(name for name in ratios if name in solved),

@@ -6,7 +6,7 @@ whether a row is about weights (made once, whatever measures them) or about a tr
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _UNIT = {"unit_id": "VARCHAR NOT NULL", "unit_kind": "VARCHAR NOT NULL", "attempt": "INTEGER NOT NULL"}
 
@@ -169,6 +169,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "caveats": "VARCHAR",  # JSON list
         "seed": "BIGINT",  # of what the recipe and the refuters draw
         "library_versions": "VARCHAR",  # JSON: distribution -> version
+        "per": "VARCHAR",  # what one step of the contrast is: `doubling` or a number of units; null where it names levels
         "estimated_at": "TIMESTAMP NOT NULL",
     },
     # One row per estimate and check.
@@ -181,6 +182,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "statistic": "DOUBLE",
         "p_value": "DOUBLE",
         "simulations": "INTEGER",
+        "details": "VARCHAR",  # JSON list of objects: the rows that the reason sums up
         "refuted_at": "TIMESTAMP NOT NULL",
     },
 }

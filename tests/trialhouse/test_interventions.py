@@ -44,6 +44,11 @@ def test_an_isoflop_ladder_holds_depth_data_and_compute_and_solves_for_steps(hom
     assert "solved for: steps (x 0." in intervention.sentence
 
 
+def test_an_effect_per_doubling_moves_the_treatment_from_its_lowest_to_its_highest_level(home: Settings) -> None:
+    by_contrast = found(isoflop(hold=["depth"]), home)
+    assert found(isoflop(hold=["depth"], contrast=None, per="doubling"), home) == by_contrast
+
+
 def test_without_a_budget_compute_follows_the_width(home: Settings) -> None:
     intervention = found(learning_study({"epochs": 2, "learning_rate": 0.001}), home)
     assert {"steps", "epochs", "n_train"} <= set(intervention.held)

@@ -24,6 +24,7 @@ select
     estimates.subgroup,
     estimates.contrast_from,
     estimates.contrast_to,
+    estimates.per,
     estimates.method,
     estimates.is_primary,
     estimates.adjustment,

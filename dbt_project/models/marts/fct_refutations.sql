@@ -16,6 +16,7 @@ select
     refutations.statistic,
     refutations.p_value,
     refutations.simulations,
+    refutations.details,
     refutations.refuted_at,
     estimates.is_current
 from {{ ref('stg_refutations') }} as refutations

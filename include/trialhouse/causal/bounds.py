@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trialhouse.causal.inference import Array, least_squares
 from trialhouse.causal.sample import amount
-from trialhouse.causal.verdict import ALPHA, holm
+from trialhouse.causal.verdict import ALPHA, Check, holm
 from trialhouse.errors import EstimationError
 
 SIMULATIONS = 1_000
@@ -56,8 +56,19 @@ class Bounds:
     is_monotone: bool = True
     note: str | None = None
 
+    def check(self, outcome: str) -> Check:
+        """The bounds beside an estimate: `passed` if they tell the effect from 0, whatever the lost outcomes would have been."""
+        said = self.sentence(outcome)
+        name, reason = f"{self.kind}_bounds", f"{said[:1].upper()}{said[1:]}."
+        if math.isnan(self.low) or not self.is_monotone:
+            return Check(name, "not_applicable", reason, consequence="none")
+        is_told = self.ci_low <= self.ci_high and (self.ci_low > 0 or self.ci_high < 0)
+        ends = {"low": self.low, "high": self.high, "ci_low": self.ci_low, "ci_high": self.ci_high}
+        row = {**ends, "finished_control": self.finished[0], "finished_treated": self.finished[1], "trimmed": self.trimmed}
+        return Check(name, "passed" if is_told else "inconclusive", reason, consequence="none", details=(row,))
+
     def sentence(self, outcome: str) -> str:
-        """The bounds as a caveat."""
+        """The bounds in words."""
         if math.isnan(self.low):
             return f"no bounds: {self.note}"
         low, high, ci_low, ci_high = (amount(end, outcome) for end in (self.low, self.high, self.ci_low, self.ci_high))

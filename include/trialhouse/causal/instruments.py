@@ -218,16 +218,20 @@ def anderson_rubin(sample: Sample, columns: Array, alpha: float = 0.05) -> Confi
     return result
 
 
-def first_stage(found: Instrumented, instruments: Sequence[str], treatment: str) -> Check:
-    """Whether the instruments move the treatment enough for two-stage least squares to be trusted."""
+def first_stage(found: Instrumented, instruments: Sequence[str], treatment: str, span: float = 1.0) -> Check:
+    """Whether the instruments move the treatment enough for two-stage least squares to be trusted.
+
+    Its details are the pieces of the Anderson-Rubin set of the effect of `span` units; an end that is not finite has no bound.
+    """
     name, named = "first_stage", ", ".join(instruments)
     if math.isnan(found.effective_f):
         return Check(name, "not_applicable", f"{named} cannot be used: {found.inference.note}.", consequence="none")
+    pieces = tuple({"low": low, "high": high} for low, high in found.anderson_rubin.scaled(span).pieces)
     said = f"{named} moves {treatment} with an effective F of {found.effective_f:.3g}"
     if found.effective_f >= WEAK_F:
-        return Check(name, "passed", f"{said} (at least {WEAK_F:g} is needed).", found.effective_f, consequence="none")
+        return Check(name, "passed", f"{said} (at least {WEAK_F:g} is needed).", found.effective_f, consequence="none", details=pieces)
     reason = f"{said}, less than {WEAK_F:g}: only the Anderson-Rubin set is to be trusted."
-    return Check(name, "inconclusive", reason, found.effective_f, consequence="none")
+    return Check(name, "inconclusive", reason, found.effective_f, consequence="none", details=pieces)
 
 
 def agreement_of_instruments(found: Instrumented, instruments: Sequence[str]) -> Check:

@@ -155,7 +155,7 @@ def _asked(
     cluster: str | None,
     lost_for: Sequence[str],
 ) -> Iterator[_Asked]:
-    control, level = estimand.contrast.from_, estimand.contrast.to
+    control, level = estimand.compared
     levels: list[Level] = [level]
     if estimand.dose_response and estimand.treatment == SWITCHED_AT:
         levels += [other for other in study.factor(SWITCHED_AT).levels if label(other) not in (label(control), label(level))]
@@ -182,7 +182,7 @@ def _asked(
 
 
 def _add(results: Results, asked: _Asked, found: Differences, graph: CausalGraph, *, is_random: bool, at: datetime) -> None:
-    is_registered = asked.contrast.level == label(asked.estimand.contrast.to)
+    is_registered = asked.contrast.level == label(asked.estimand.compared[1])
     common = [_rules(asked, graph, is_random=is_random), *_losses(asked)]
     checks = [*common, _comparable(asked, found), found.pre_trends, _units(asked, found)]
     told = list(_caveats(asked, found))
@@ -229,7 +229,7 @@ def _refuse(results: Results, asked: _Asked, reason: str, *, is_random: bool, at
         asked.contrast,
         method=METHOD,
         method_estimand=ESTIMANDS[METHOD],
-        is_primary=asked.estimand.is_primary and asked.contrast.level == label(asked.estimand.contrast.to),
+        is_primary=asked.estimand.is_primary and asked.contrast.level == label(asked.estimand.compared[1]),
         inference=Inference(math.nan),
         verdict=decide(checks, is_random=is_random),
         adjustment=[],

@@ -108,8 +108,8 @@ class Question:
         Which rows these are.
     is_quantity
         Whether the treatment enters as a quantity with a slope instead of as two arms.
-    averaged_over, meaning, caveats
-        For the words of the answer.
+    averaged_over, meaning, per, caveats
+        For the words of the answer; `per` says what one step from 0 to 1 is, where levels are those of a scale.
     """
 
     study_id: str
@@ -141,6 +141,7 @@ class Question:
     is_quantity: bool = False
     averaged_over: tuple[str, ...] = ()
     meaning: str | None = None
+    per: str | None = None
     caveats: tuple[str, ...] = ()
 
 
@@ -231,8 +232,8 @@ def _compare(question: Question, comparison: Comparison, identification: Identif
             checks += attacks(question, comparison, identification, sample, fit, fits, span=span, seed=seed)
         is_attacked = comparison.is_refuted and recipe == primary
         is_bounded = recipe == PRIMARY and is_random and not question.is_quantity and sum(survival.lost) > 0
-        told = list(_bounds(question, frame, arms, seed)) if is_bounded else []
-        told += _caveats(question, adjusting, survival, sample, fit, is_naive=adjusting is plain, is_attacked=is_attacked)
+        checks += _bounds(question, frame, arms, seed) if is_bounded else ()
+        told = _caveats(question, adjusting, survival, sample, fit, is_naive=adjusting is plain, is_attacked=is_attacked)
         verdict = decide(checks, told, is_random=is_random)
         average = fit.inference if fit else Inference(math.nan)
         for named, inference, trials in ((contrast, average, len(sample.arms)), *_by_modifier(contrast, fit)):
@@ -352,6 +353,7 @@ def _contrast(question: Question, comparison: Comparison) -> Contrast:
         level=label(comparison.level),
         subgroup_column=", ".join(map(str, columns)) or None,
         subgroup=", ".join(map(str, values)) or None,
+        per=question.per,
     )
 
 
@@ -432,7 +434,7 @@ def _caveats(
     return told
 
 
-def _bounds(question: Question, frame: pd.DataFrame, arms: pd.Series[Any], seed: int) -> Iterator[str]:
+def _bounds(question: Question, frame: pd.DataFrame, arms: pd.Series[Any], seed: int) -> Iterator[Check]:
     """What the effect can be over trials that the estimate cannot speak of, because the treatment lost some of their outcomes."""
     from trialhouse.causal.bounds import trimming_bounds, worst_case_bounds
 
@@ -443,9 +445,9 @@ def _bounds(question: Question, frame: pd.DataFrame, arms: pd.Series[Any], seed:
     clusters = None if question.cluster is None else np.unique(rows[question.cluster].astype(str), return_inverse=True)[1]
     cells = rows.groupby(list(question.strata), sort=False, dropna=False).ngroup() if question.strata else None
     strata = None if cells is None else np.asarray(cells, dtype=np.int64)
-    yield trimming_bounds(given, values, clusters=clusters, strata=strata, seed=seed).sentence(question.outcome)
+    yield trimming_bounds(given, values, clusters=clusters, strata=strata, seed=seed).check(question.outcome)
     if len(values) > 0 and not np.isnan(values).all() and np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
-        yield worst_case_bounds(given, values, (0.0, 1.0), clusters=clusters).sentence(question.outcome)
+        yield worst_case_bounds(given, values, (0.0, 1.0), clusters=clusters).check(question.outcome)
 
 
 def _precision_caveats(question: Question, sample: Sample, inference: Inference) -> Iterator[str]:

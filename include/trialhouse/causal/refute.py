@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def attacks(
     if not RECIPES[fit.recipe].is_adjusted:
         return
     if fit.instrumented is not None:
-        yield first_stage(fit.instrumented, sample.instruments, sample.treatment)
+        yield first_stage(fit.instrumented, sample.instruments, sample.treatment, span)
         yield agreement_of_instruments(fit.instrumented, sample.instruments)
         yield overidentification(sample, sample.instruments, question.categorical)
     elif PRIMARY in fits:
@@ -88,7 +88,7 @@ def attacks(
         if name in question.refuters and fit.partialled is not None:
             yield stock_refuter(name, sample, fit.partialled, span=span, simulations=question.simulations, seed=always.seed_of(seed, name))
     if "sensitivity" in question.refuters:
-        yield sensitivity(sample, fit.inference, is_random=is_random)
+        yield sensitivity(sample, fit.inference, is_random=is_random, partialled=fit.partialled, span=span)
 
 
 def _roles(question: Question, identification: Identification, sample: Sample, *, is_random: bool) -> Iterator[Check]:
@@ -151,7 +151,8 @@ def _specification_curve(question: Question, sample: Sample, fit: Fit, span: flo
     known = curve["estimate"].dropna()
     is_stable = len(known) > 0 and (np.sign(known) == np.sign(fit.inference.estimate)).all()
     reason = summary(curve, fit.inference.estimate, sample.outcome)
-    return Check("specification_curve", "passed" if is_stable else "inconclusive", reason, consequence="none")
+    details: tuple[Any, ...] = tuple(curve.to_dict("records"))
+    return Check("specification_curve", "passed" if is_stable else "inconclusive", reason, consequence="none", details=details)
 
 
 def _peers(recipe: str, fits: Mapping[str, Fit]) -> list[str]:

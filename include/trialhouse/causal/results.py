@@ -12,7 +12,7 @@ from typing import Any
 
 import trialhouse
 from trialhouse.causal.inference import Inference
-from trialhouse.causal.verdict import Verdict, holm
+from trialhouse.causal.verdict import Check, Verdict, holm
 from trialhouse.identity import content_id
 
 LIBRARIES = ("dowhy", "econml", "linearmodels", "numpy", "pandas", "pyfixest", "scikit-learn", "scipy", "statsmodels")
@@ -55,6 +55,8 @@ class Contrast:
     level: str
     subgroup_column: str | None = None
     subgroup: str | None = None
+    per: str | None = None
+    """What one step is (`doubling`, or a number of units), where the levels are those of a scale."""
 
 
 def add_rows(
@@ -84,7 +86,7 @@ def add_rows(
             "study_id": contrast.study_id,
             "estimand": contrast.estimand,
             "subgroup": [contrast.subgroup_column, contrast.subgroup],
-            "contrast": [contrast.control, contrast.level],
+            "contrast": [contrast.control, contrast.level, *([contrast.per] if contrast.per else [])],
             "method": method,
             "data_id": data_id,
             "code_version": trialhouse.__version__,
@@ -126,6 +128,7 @@ def add_rows(
             "caveats": json.dumps(verdict.caveats, ensure_ascii=False),
             "seed": seed,
             "library_versions": _library_versions(),
+            "per": contrast.per,
             "estimated_at": at,
         }
     )
@@ -139,6 +142,7 @@ def add_rows(
             "statistic": _or_none(check.statistic),
             "p_value": _or_none(check.p_value),
             "simulations": check.simulations,
+            "details": _details(check),
             "refuted_at": at,
         }
         for check in verdict.checks
@@ -150,6 +154,12 @@ def adjust_for_multiplicity(results: Results) -> None:
     rows = [row for row in results.primary if row["p_value"] is not None]
     for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_value_adjusted"] = p_value
+
+
+def _details(check: Check) -> str | None:
+    """The rows behind a check as JSON, null for what is no finite number."""
+    rows = [{name: _or_none(value) if isinstance(value, float) else value for name, value in row.items()} for row in check.details]
+    return json.dumps(rows, ensure_ascii=False, allow_nan=False) if rows else None
 
 
 @cache

@@ -68,6 +68,10 @@ class Scale:
             raise EstimationError(expected, label(wrong.iloc[0]), "ask per unit, or leave such rows out")
         return pd.Series(np.log2(column.to_numpy(dtype=float)), index=column.index, name=column.name)
 
+    def __str__(self) -> str:
+        """`doubling`, or the number of units."""
+        return DOUBLING if self.per == DOUBLING else label(float(self.per))
+
     def words(self, treatment: str) -> str:
         """`per doubling of parameters`, `per +1M parameters`, `per unit of width`."""
         if self.per == DOUBLING:

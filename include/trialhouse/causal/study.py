@@ -16,6 +16,7 @@ from trialhouse.causal.question import Comparison, Question, answer_all, compare
 from trialhouse.causal.recipes import PRIMARY, check_recipes
 from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import Sample, label, make_sample, require_columns
+from trialhouse.causal.scale import Scale
 from trialhouse.errors import EstimationError
 from trialhouse.studies.factors import TWINS
 from trialhouse.studies.spec import HARDWARE_CLASS, Estimand, Factor, Indicator, Level, Study
@@ -184,7 +185,9 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     is_of_weights = study.recorded is None and estimand.outcome in _OF_WEIGHTS
     placebo = study.placebo_factor.name if study.placebo_factor and study.placebo_factor.name in frame else None
     quantities = {item.name for item in study.factors if item.kind == "continuous" and (len(item.levels) > 6 or study.is_range(item))}
-    is_quantity = study.is_range(factor) and indicator is None
+    scale = None if estimand.per is None else Scale(estimand.per)
+    is_quantity = scale is not None or (study.is_range(factor) and indicator is None)
+    quantities |= {factor.name} if is_quantity else set()
     environment = _ENVIRONMENT if study.recorded is None else ()  # a table does not tell in which order its trials ran
     left_out = [
         name
@@ -200,7 +203,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
             Question(
                 study_id=study_id,
                 name=estimand.name,
-                frame=rows.reset_index(drop=True),
+                frame=(rows if scale is None else rows.assign(**{factor.name: scale.column(rows[factor.name])})).reset_index(drop=True),
                 treatment=estimand.treatment,
                 outcome=estimand.outcome,
                 comparisons=tuple(_comparisons(study, estimand, factor, indicator, averaged, is_quantity)),
@@ -229,7 +232,8 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 subgroup=None if estimand.by is None else label(value),
                 is_quantity=is_quantity,
                 averaged_over=tuple(item.name for item in averaged if item.name != estimand.by),
-                meaning=_meaning(rows, estimand, factor, indicator),
+                meaning=_meaning(rows, estimand, factor, indicator) if scale is None else f"Effect {scale.words(factor.name)}.",
+                per=None if scale is None else str(scale),
                 caveats=tuple(_caveats(study, graph, factor)),
             )
         )
@@ -261,9 +265,9 @@ def _treatment_factor(study: Study, estimand: Estimand) -> tuple[Factor, Indicat
 
 def _is_tied(other: Factor, factor: Factor, estimand: Estimand, indicator: Indicator | None) -> bool:
     """Whether a factor cannot be held fixed in the contrast, because it has no meaning in one of the arms (or gives the treatment its)."""
-    levels = (estimand.contrast.from_, estimand.contrast.to)
+    levels = estimand.compared
     if other.applies_when is not None and other.applies_when.factor == factor.name:
-        is_mixed = indicator is not None or estimand.dose_response
+        is_mixed = indicator is not None or estimand.dose_response or estimand.per is not None
         return is_mixed or not all(other.applies_when.holds(level) for level in levels)
     return factor.applies_when is not None and factor.applies_when.factor == other.name and factor.otherwise in levels
 
@@ -298,7 +302,7 @@ def _subgroups(study: Study, estimand: Estimand) -> list[Any]:
 def _comparisons(
     study: Study, estimand: Estimand, factor: Factor, indicator: Indicator | None, averaged: list[Factor], is_quantity: bool
 ) -> list[Comparison]:
-    control, level = estimand.contrast.from_, estimand.contrast.to
+    control, level = estimand.compared
     found = [Comparison(control, level, is_primary=estimand.is_primary, is_refuted=estimand.is_primary)]
     if is_quantity or indicator is not None:
         return found

@@ -130,6 +130,7 @@ def estimate_table(
         left_out=tuple(str(column) for column in frame if column not in drawn.digraph and column not in (treatment, outcome, cluster)),
         is_quantity=is_quantity,
         meaning=None if scale is None else f"Effect {scale.words(treatment)}.",
+        per=None if scale is None else str(scale),
         caveats=tuple(_caveats(drawn, frame)),
     )
     results = answer_all([question], datetime.now(UTC))

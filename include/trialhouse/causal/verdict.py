@@ -8,9 +8,9 @@ simulations; else `released`, with its caveats. Caveats (power, robustness value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 CheckVerdict = Literal["passed", "failed", "inconclusive", "not_applicable"]
 EstimateVerdict = Literal["released", "withheld", "failed"]
@@ -38,6 +38,8 @@ class Check:
         What a `failed` means for the estimate; with `withheld`, an `inconclusive` means the same.
     has_power
         Whether it is known to catch a violation that matters.
+    details
+        The rows that the sentence sums up, each column -> value; numbers in units of the outcome.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Check:
     is_test: bool = False
     consequence: Literal["failed", "withheld", "none"] = "failed"
     has_power: bool = False
+    details: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

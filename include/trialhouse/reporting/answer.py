@@ -25,6 +25,7 @@ from trialhouse.reporting.formats import (
     joined,
     level_name,
     number,
+    per_text,
     quantity,
     same_level,
     sentence,
@@ -39,6 +40,8 @@ SURVIVORS = "Compares survivors only"
 """How the engine begins its reason against a comparison of arms that lost different trials."""
 _DETECTABLE = re.compile(r"(?<=an effect of less than )(\S+)(?: ms| MiB)?(?= would be missed)")
 """The number in the engine's caveat on power: in units of the outcome, bytes as MiB."""
+BOUNDS = ("trimming_bounds", "worst_case_bounds")
+"""Checks that tell between what an effect lies where outcomes were lost."""
 CHECK_VERDICTS = ("passed", "failed", "inconclusive", "not_applicable")
 _METHODS = (("naive", r"naive"), ("double ML", r"dml|double"), ("adjusted", r"linear|ols|adjust"))
 
@@ -55,7 +58,9 @@ class Effect:
     subgroup: str | None
     contrast_from: str
     contrast_to: str
+    per: str | None
     method: str
+    method_estimand: str | None
     is_primary: bool
     estimate: float | None
     ci_low: float | None
@@ -95,6 +100,8 @@ class Finding:
     is_primary: bool
     everywhere: str = "all classes"
     """What an effect without a subgroup speaks of."""
+    bounds: tuple[str, ...] = ()
+    """What the bounds say, which have a table of their own."""
 
     @property
     def naive(self) -> Effect | None:
@@ -102,8 +109,8 @@ class Finding:
 
     @cached_property
     def caveats(self) -> tuple[str, ...]:
-        """The headline's caveats, the smallest effect that would be seen in the unit that the outcome is written in."""
-        return tuple(_DETECTABLE.sub(self._detectable, caveat) for caveat in self.headline.caveats)
+        """The headline's caveats without bounds, the smallest effect that would be seen in the unit that the outcome is written in."""
+        return tuple(_DETECTABLE.sub(self._detectable, caveat) for caveat in self.headline.caveats if caveat not in self.bounds)
 
     def _detectable(self, found: re.Match[str]) -> str:
         value = as_number(found[1])
@@ -356,7 +363,7 @@ def _findings(data: StudyData) -> tuple[Finding, ...]:
     groups: dict[tuple[str, str | None], list[Effect]] = {}
     for effect in effects(data):
         estimand = data.estimands.get(effect.estimand)
-        if estimand is None or effect.subgroup_column != estimand["by"] or not _is_contrast(effect, estimand["contrast"]):
+        if estimand is None or effect.subgroup_column != estimand["by"] or not _is_asked(effect, estimand):
             continue  # another level (dose-response) or a part of the treated arm (one method only)
         groups.setdefault((effect.estimand, effect.subgroup), []).append(effect)
     order = {name: place for place, name in enumerate(data.estimands)}
@@ -376,6 +383,7 @@ def _findings(data: StudyData) -> tuple[Finding, ...]:
                 control_level=_control_level(data, headline),
                 is_primary=data.estimands[key[0]]["is_primary"],
                 everywhere=data.everywhere,
+                bounds=tuple(row["reason"] for row in data.checks_of(headline.estimate_id) if row["refuter"] in BOUNDS),
             )
         )
     return tuple(found)
@@ -387,12 +395,18 @@ def _rank(effect: Effect) -> tuple[bool, int, str]:
     return (not effect.is_primary, preference.get(method_kind(effect.method), 2), effect.method)
 
 
-def _is_contrast(effect: Effect, contrast: Mapping[str, Any]) -> bool:
+def _is_asked(effect: Effect, estimand: Mapping[str, Any]) -> bool:
+    """Whether an estimate is of the registered contrast, or of the amount that the effect was asked for."""
+    contrast = estimand["contrast"]
+    if contrast is None:
+        return effect.per is not None
     return level_name(effect.contrast_from) == level_name(contrast["from"]) and level_name(effect.contrast_to) == level_name(contrast["to"])
 
 
 def _change(data: StudyData, effect: Effect) -> str:
     indicator = data.indicators.get(effect.treatment)
+    if effect.per is not None:
+        return per_text(effect.treatment, effect.per, (data.factors.get(effect.treatment) or {}).get("unit"))
     levels = level_name(effect.contrast_from), level_name(effect.contrast_to)
     if indicator is not None and levels == ("0", "1"):
         return f"{words(effect.treatment)} ({condition(indicator)})"
@@ -400,7 +414,7 @@ def _change(data: StudyData, effect: Effect) -> str:
 
 
 def _control_level(data: StudyData, effect: Effect) -> float | None:
-    if effect.stratum is not None:
+    if effect.stratum is not None or effect.per is not None:
         return None
     values = [
         float(value)

@@ -14,6 +14,7 @@ COLUMNS = (
     "subgroup",
     "contrast_from",
     "contrast_to",
+    "per",
     "method",
     "estimate",
     "ci_low",
@@ -21,7 +22,7 @@ COLUMNS = (
     "p_value",
     "verdict",
 )
-OPTIONAL = ("subgroup_column", "subgroup")
+OPTIONAL = ("subgroup_column", "subgroup", "per")
 _LONG = re.compile(r"-?\d+\.\d{4,}(e[+-]?\d+)?")
 
 

@@ -56,15 +56,20 @@ class _Panel:
     title: str
     label: str
     right: int = 8
+    left: int = _LEFT
+    below: int = _BOTTOM
+    width: int = WIDTH
+    height: int = HEIGHT
+    style: str = "panel"
     parts: list[str] = field(default_factory=list)
 
     @property
     def x_range(self) -> tuple[float, float]:
-        return _LEFT, WIDTH - self.right
+        return self.left, self.width - self.right
 
     @property
     def y_range(self) -> tuple[float, float]:
-        return HEIGHT - _BOTTOM, _TOP
+        return self.height - self.below, _TOP
 
     def add(self, element: str, text: str | None = None, **attributes: object) -> None:
         written = " ".join(f'{name.rstrip("_").replace("_", "-")}="{_value(value)}"' for name, value in attributes.items())
@@ -72,7 +77,7 @@ class _Panel:
 
     def svg(self) -> str:
         return (
-            f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(self.label)}">'
+            f'<svg class="{self.style}" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(self.label)}">'
             f'<text class="panel-title" x="0" y="12">{escape(self.title)}</text>{"".join(self.parts)}</svg>'
         )
 
@@ -209,6 +214,51 @@ def grid(title: str, x_axis: Axis, y_axis: Axis, counts: Mapping[tuple[float, fl
         panel.add("text", level_name(row), class_="tick end", x=left - 6, y=bottom - (index + 0.5) * height + 4)
     panel.add("text", y_axis.label, class_="axis-label", x=0, y=_TOP - 4)
     _x_axis(panel, x_axis, [(left + (index + 0.5) * width, level_name(column)) for index, column in enumerate(columns)])
+    return panel.svg()
+
+
+def curve(
+    title: str,
+    y_axis: Axis,
+    choices: Sequence[Point],
+    marks: Mapping[str, Sequence[bool]],
+    *,
+    reported: float | None = None,
+) -> str:
+    """A specification curve: one estimate per choice side by side, and below it what each of them chose.
+
+    Parameters
+    ----------
+    title, y_axis
+        As for `lines`.
+    choices
+        In the order in which they are drawn; their `level` is not looked at, and a flagged one is drawn hollow.
+    marks
+        What could be chosen -> whether each choice did.
+    reported
+        A level to compare with.
+    """
+    below = 14 + 17 * len(marks)
+    label = f"{title}: {len(choices)} estimates in ascending order with 95% intervals, and what each of them chose"
+    panel = _Panel(title, label, right=8, left=190, below=below, width=760, height=_TOP + 170 + below, style="panel broad")
+    y = _y_axis(panel, y_axis, [0.0, *(value for point in choices for value in _values(point))], None)
+    (left, right), (bottom, top) = panel.x_range, panel.y_range
+    step = (right - left) / max(len(choices), 1)
+    places = [left + step * (index + 0.5) for index in range(len(choices))]
+    panel.add("line", class_="zero", x1=left, x2=right, y1=y(0), y2=y(0))
+    if reported is not None and is_number(reported):
+        panel.add("line", class_="reference", x1=left, x2=right, y1=y(reported), y2=y(reported))
+    for at, point in zip(places, choices, strict=True):
+        if is_number(point.low) and is_number(point.high):
+            panel.add("line", class_="interval s0", x1=at, x2=at, y1=min(y(point.low), bottom), y2=max(y(point.high), top))
+        panel.add("circle", class_=f"point s0{' flagged' if point.is_flagged else ''}", cx=at, cy=y(point.value), r=min(3.2, step / 3))
+    for row, (name, chosen) in enumerate(marks.items()):
+        middle = bottom + 20 + 17 * row
+        panel.add("line", class_="grid", x1=left, x2=right, y1=middle, y2=middle)
+        panel.add("text", name if len(name) <= 30 else f"{name[:29]}…", class_="tick end", x=left - 6, y=middle + 4)
+        for at, is_chosen in zip(places, chosen, strict=True):
+            if is_chosen:
+                panel.add("circle", class_="mark", cx=at, cy=middle, r=min(3.2, step / 3))
     return panel.svg()
 
 

@@ -225,6 +225,15 @@ def time_text(at: datetime | None) -> str:
     return MISSING if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def per_text(treatment: str, per: str, unit: str | None = None) -> str:
+    """One step of a treatment in words: ``a doubling of width``, ``1,000 images more of training set``."""
+    amount = as_number(per)
+    if amount is None:
+        return f"a {per} of {words(treatment)}"
+    many = f"{amount:,.0f}" if amount >= 1000 else f"{amount:g}"
+    return f"{many} {unit} more of {words(treatment)}" if unit else f"{words(treatment)} +{many}"
+
+
 def level_name(level: Any) -> str:
     """A factor's level as text: numbers in their shortest form, names as words."""
     value = as_number(level)

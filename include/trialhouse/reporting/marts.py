@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ class StudyData:
     def estimands(self) -> dict[str, Mapping[str, Any]]:
         return {estimand["name"]: estimand for estimand in self.spec["estimands"]}
 
+    def checks_of(self, estimate_id: str) -> list[Row]:
+        """The rows of `refutations` that belong to an estimate."""
+        return self._checks.get(estimate_id, [])
+
+    @cached_property
+    def _checks(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.refutations:
+            found.setdefault(row["estimate_id"], []).append(row)
+        return found
+
     def value(self, trial: Row, column: str) -> Any:
         """A trial's factor, outcome or indicator (1.0 or 0.0); None where it is missing."""
         indicator = self.indicators.get(column)
@@ -93,6 +105,13 @@ class StudyData:
             return None
         is_above = indicator["above"] is not None
         return float(measured > indicator["above"] if is_above else measured < indicator["below"])
+
+
+def details_of(check: Row) -> list[dict[str, Any]]:
+    """The rows that a check's reason sums up; none where it landed none."""
+    text = check.get("details")
+    rows: list[dict[str, Any]] = json.loads(text) if text else []
+    return rows
 
 
 def read_study(study_id: str, warehouse: Path) -> StudyData:

@@ -10,9 +10,13 @@ from typing import Any
 from trialhouse.reporting import figures, formats
 from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method_kind
 from trialhouse.reporting.dose_response import DoseResponse, dose_responses
-from trialhouse.reporting.formats import as_number, joined, level_name, quantity, short_name, words
-from trialhouse.reporting.marts import Row, StudyData
+from trialhouse.reporting.formats import as_number, is_number, joined, level_name, quantity, short_name, words
+from trialhouse.reporting.marts import Row, StudyData, details_of
 from trialhouse.studies.spec import HARDWARE_CLASS
+
+ADJUSTED, INSTRUMENTAL = "adjusted_linear", "instrumental_variables"
+MODIFYING = frozenset(("linear_dr", "group_effects", "linear_dml", "causal_forest", *(f"{kind}_learner" for kind in ("s", "t", "x", "dr"))))
+"""Recipes whose rows for a subgroup are effects by modifiers."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +269,7 @@ def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
             and effect.contrast_to == contrast_to
             and effect.subgroup_column != by
             and effect.subgroup is not None
+            and effect.method not in MODIFYING
         ]
         rows = []
         for effect in sorted(parts, key=_part_order(data)):
@@ -273,6 +278,93 @@ def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
         if rows:
             forests.append(_forest(f"{noun_of(group[0])}: {group[0].change}", group[0].quantity, rows))
     return forests
+
+
+def forests_by_modifier(data: StudyData, found: Answer) -> list[tuple[Forest, str]]:
+    """Effects by what modifies them, a forest per recipe that tells such, and what that recipe estimates."""
+    forests = []
+    for estimand, group in by_estimand(found.primary).items():
+        by, contrast_to = data.estimands[estimand]["by"], group[0].headline.contrast_to
+        parts = [
+            effect
+            for effect in effects(data)
+            if effect.estimand == estimand
+            and effect.contrast_to == contrast_to
+            and effect.method in MODIFYING
+            and effect.subgroup_column not in (None, by)
+        ]
+        for method in dict.fromkeys(effect.method for effect in parts):
+            mine = [effect for effect in parts if effect.method == method]
+            mine.sort(key=lambda effect: [data.order(level) for level in str(effect.subgroup).split(", ")])
+            rows = [(*_modified(effect, by, data.everywhere), effect, "part") for effect in mine]
+            title = f"{noun_of(group[0])}: {group[0].change}, by {words(method)}"
+            forests.append((_forest(title, group[0].quantity, rows), mine[0].method_estimand or ""))
+    return forests
+
+
+def _modified(effect: Effect, by: str | None, everywhere: str) -> tuple[str, str]:
+    """Where an effect by modifier holds, and the levels of what modifies it: ``("laptop", "width 8")``."""
+    names, levels = str(effect.subgroup_column).split(", "), str(effect.subgroup).split(", ")
+    where = level_name(levels.pop(0)) if by is not None and names.pop(0) == by else everywhere
+    return where, ", ".join(f"{words(name)} {level_name(level)}" for name, level in zip(names, levels, strict=False))
+
+
+def instruments(data: StudyData, found: Answer) -> list[tuple[Forest, list[str]]]:
+    """Adjusted beside instrument estimates of each effect that has both, and in words how far the instruments are to be trusted."""
+    forests = []
+    for group in by_estimand(found.primary).values():
+        rows, said = [], []
+        for finding in group:
+            pair = sorted(
+                (effect for effect in (finding.headline, *finding.others) if effect.method in (ADJUSTED, INSTRUMENTAL)),
+                key=lambda effect: effect.method,
+            )
+            checks = {row["refuter"]: row for row in data.checks_of(pair[-1].estimate_id)} if pair else {}
+            if "first_stage" not in checks or not is_number(checks["first_stage"]["statistic"]):
+                continue
+            rows += [
+                (finding.where, method_kind(effect.method), effect, "headline" if effect is finding.headline else "other")
+                for effect in pair
+            ]
+            said.append(f"{formats.title(finding.where)}: {_trusted(finding, checks['first_stage'])}")
+            disagreement = next((row for row in data.checks_of(pair[0].estimate_id) if row["refuter"] == "durbin_wu_hausman"), None)
+            if disagreement is not None and is_number(disagreement["p_value"]):
+                said[-1] += f" That the two are the same has p = {formats.p_text(disagreement['p_value'])} (Durbin-Wu-Hausman)."
+        if rows:
+            forests.append((_forest(f"{noun_of(group[0])}: {group[0].change}", group[0].quantity, rows), said))
+    return forests
+
+
+def _trusted(finding: Finding, first_stage: Row) -> str:
+    """How strong the first stage is, and the set of effects that holds however weak it is."""
+    pieces = [(piece["low"], piece["high"]) for piece in details_of(first_stage)]
+    strength = f"the first stage has an effective F of {formats.number(first_stage['statistic'], 1)}"
+    return f"{strength}{'' if first_stage['verdict'] == 'passed' else ' (10 are needed)'}. {_set_text(pieces, finding.quantity)}"
+
+
+def _set_text(pieces: Sequence[tuple[float | None, float | None]], of: formats.Quantity) -> str:
+    """An Anderson-Rubin set as a sentence."""
+    if not pieces:
+        return "No effect is compatible with all instruments: they contradict each other."
+    if any(low is None and high is None for low, high in pieces):
+        return "However strong it is, the instruments exclude no effect at all: their Anderson-Rubin set is unbounded on both sides."
+    ends = [end * of.scale for piece in pieces for end in piece if end is not None]
+    decimals = formats.decimals_for(ends, max(ends) - min(ends) or None)
+
+    def text(end: float) -> str:
+        return formats.number(end * of.scale, decimals, is_signed=True)
+
+    said = []
+    for low, high in pieces:
+        if low is None and high is not None:
+            said.append(f"below {text(high)}")
+        elif high is None and low is not None:
+            said.append(f"above {text(low)}")
+        elif low is not None and high is not None:
+            said.append(f"{text(low)} to {text(high)}")
+    unit = f" {of.unit}" if of.unit else ""
+    unbounded = "" if all(low is not None and high is not None for low, high in pieces) else ", so the set is unbounded"
+    return f"Effects that it does not exclude, however weak it is (Anderson-Rubin, 95%): {' or '.join(said)}{unit}{unbounded}."
 
 
 def _forest(title: str, of: formats.Quantity, rows: Sequence[tuple[str, str, Effect, str]]) -> Forest:

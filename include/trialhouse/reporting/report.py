@@ -15,7 +15,7 @@ from typing import Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
-from trialhouse.reporting import choice, formats, learning, panels, survivorship
+from trialhouse.reporting import choice, formats, learning, panels, robustness, survivorship
 from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
@@ -69,6 +69,8 @@ REFUTERS = {
     "balance": "How alike does adjustment make the arms?",
     "effective_trials": "How many trials carry the estimate?",
     "survivorship": "Are only trials compared that finished, more of them in one arm?",
+    "trimming_bounds": "Between what does the effect lie for trials that would finish in either arm?",
+    "worst_case_bounds": "Between what does the effect lie, whatever lost trials would have shown?",
     "pre_trends": "Did trials that switch and those that do not run alike before?",
     "comparable_points": "Are there points before and after, of trials that switch and of some that do not?",
     "sensitivity": "How strong an unobserved confounder would have to be to explain the effect away.",
@@ -166,6 +168,11 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         choice_summary=choice.summary(chosen),
         forests=panels.forests(found),
         by_method=panels.forests_by_method(data, found),
+        by_modifier=panels.forests_by_modifier(data, found),
+        instruments=panels.instruments(data, found),
+        curves=robustness.curves(data, found),
+        hidden_causes=robustness.hidden_causes(data, found),
+        bounds=robustness.bounds(data, found),
         refuters=[(summary, REFUTERS.get(summary.refuter, "")) for summary in found.refuters],
         stock=_stock(found),
         refutations=_refutations(data, found),

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from trialhouse.reporting.answer import Answer, Finding, Gate
-from trialhouse.reporting.formats import MISSING, level_name, words
+from trialhouse.reporting.formats import MISSING, level_name, title, words
 
 
 def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) -> str:
@@ -73,6 +73,8 @@ def _table(findings: Sequence[Finding], twins: Collection[str]) -> Any:
 
 def _arrow(finding: Finding) -> str:
     effect = finding.headline
+    if effect.per is not None:
+        return title(finding.change)
     return f"{words(effect.treatment)} {level_name(effect.contrast_from)} → {level_name(effect.contrast_to)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -52,8 +52,11 @@ class Estimand(SpecModel):
     """The same in words."""
     treatment: Name
     """A factor, an indicator of one, or `hardware_class`."""
-    contrast: Contrast
-    """Which levels are compared."""
+    contrast: Contrast | None = None
+    """Which levels are compared; this or `per`."""
+    per: Literal["doubling"] | Annotated[float, Field(gt=0)] | None = Field(None, exclude_if=lambda value: value is None)
+    """In place of a contrast: the effect of each doubling of the treatment, or of so many of its units more, as the slope over all its
+    levels. Per doubling is another question than per unit: the treatment then enters by its logarithm."""
     outcome: Name
     """An outcome of the workload, or an indicator of one."""
     graph: str | None = None
@@ -77,6 +80,21 @@ class Estimand(SpecModel):
     """Answer from learning curves by difference-in-differences: what a switch in mid-training does to the points after it. The treatment
     is then `switched_at` or an indicator of it, the control are the trials that never switch, and the outcome is one that curves have:
     `train_loss`, `train_accuracy`, `validation_loss` or `validation_accuracy`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Estimand:
+        where = f"fix estimand {self.name!r}"
+        if (self.contrast is None) == (self.per is None):
+            raise ValueError(f"exactly one of contrast and per must be given, got {'neither' if self.per is None else 'both'}; {where}")
+        if self.per is not None and (self.dose_response or self.over_training):
+            which = "dose_response" if self.dose_response else "over_training"
+            raise ValueError(f"an effect per {self.per} takes neither dose_response nor over_training, got {which}; {where}")
+        return self
+
+    @property
+    def compared(self) -> tuple[Level, Level]:
+        """The two levels compared, control first; of an effect `per` so much they are 0 and 1 on its scale."""
+        return (0, 1) if self.contrast is None else (self.contrast.from_, self.contrast.to)
 
 
 class Gates(SpecModel):

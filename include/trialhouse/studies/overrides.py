@@ -108,7 +108,12 @@ def _ask_again(content: dict[str, Any], factor: Mapping[str, Any], before: Seque
     levels: list[Level] = factor["levels"]
     asked = []
     for estimand in content["estimands"]:
-        if estimand["treatment"] != factor["name"] or all(_is_level(estimand["contrast"][end], factor, before) for end in ENDS):
+        is_slope = estimand.get("contrast") is None and len(levels) > 1
+        if estimand["treatment"] != factor["name"] or is_slope:
+            asked.append(estimand)
+        elif estimand.get("contrast") is None:
+            continue
+        elif all(_is_level(estimand["contrast"][end], factor, before) for end in ENDS):
             asked.append(estimand)
         elif len(levels) > 1:
             asked.append({**estimand, "contrast": {end: _moved(estimand, end, factor, before) for end in ENDS}})

@@ -51,9 +51,14 @@ def _levels(factor: Factor) -> str:
 
 
 def _question(estimand: Estimand) -> str:
-    contrast = f"{estimand.treatment} {estimand.contrast.from_} → {estimand.contrast.to} on {estimand.outcome}"
+    levels = f"{estimand.compared[0]} → {estimand.compared[1]}" if estimand.per is None else f"per {_amount(estimand.per)}"
+    contrast = f"{estimand.treatment} {levels} on {estimand.outcome}"
     contrast += " over training" if estimand.over_training else ""
     return f"{contrast}, by {estimand.by}" if estimand.by else contrast
+
+
+def _amount(per: str | float) -> str:
+    return per if isinstance(per, str) else f"+{per:g}"
 
 
 def _held(study: Study, estimand: Estimand) -> str:

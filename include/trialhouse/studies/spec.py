@@ -237,19 +237,21 @@ class Study(SpecModel):
             elif estimand.treatment in treatments:
                 factor = treatments[estimand.treatment]
                 allowed = factor.levels + ((factor.otherwise,) if factor.otherwise is not None else ())
-                compared = allowed if estimand.dose_response else (estimand.contrast.from_, estimand.contrast.to)
+                compared = allowed if estimand.dose_response or estimand.per is not None else estimand.compared
                 if factor.otherwise in factor.levels and factor.otherwise in compared:
                     expected = f"contrast must not name a level that also stands for 'does not apply', got {factor.otherwise!r}"
                     raise ValueError(f"{expected}: its trials are not comparable; set no applies_when on {factor.name!r} or {where}")
             else:
                 known = sorted({*treatments, *indicators})
                 raise ValueError(f"treatment must be one of the factors and indicators {known}, got {estimand.treatment!r}; {where}")
+            if estimand.per is not None:
+                self._check_per(estimand)
             is_range = estimand.treatment in treatments and self.is_range(treatments[estimand.treatment])
-            for level in (estimand.contrast.from_, estimand.contrast.to):
+            for level in () if estimand.contrast is None else estimand.compared:
                 if level not in allowed and not is_range:
                     raise ValueError(f"contrast must name assigned levels {list(allowed)}, got {level!r}; {where}")
-            if estimand.contrast.from_ == estimand.contrast.to:
-                raise ValueError(f"contrast must name two levels, got {estimand.contrast.to!r} twice; {where}")
+            if len(set(estimand.compared)) < 2:
+                raise ValueError(f"contrast must name two levels, got {estimand.compared[1]!r} twice; {where}")
             by = set(treatments) - {estimand.treatment} | {factor.name for factor in factors if factor.assignment == "twin"}
             if self.design.kind == "one_factor_at_a_time":  # where it is not at its reference, the treatment is at its own
                 by -= {factor.name for factor in self.factors if factor.assignment == "crossed"}
@@ -257,6 +259,19 @@ class Study(SpecModel):
                 raise ValueError(f"by must be one of {sorted(by)}, got {estimand.by!r}; {where}")
             if estimand.over_training:
                 self._check_over_training(estimand)
+
+    def _check_per(self, estimand: Estimand) -> None:
+        where = f"fix estimand {estimand.name!r}"
+        factor = next((factor for factor in self.factors if factor.name == estimand.treatment), None)
+        if factor is None or factor.kind == "categorical":
+            raise ValueError(f"an effect per {estimand.per} needs a factor of numbers, got {estimand.treatment!r}; {where}")
+        if factor.otherwise is not None:
+            expected = f"an effect per {estimand.per} needs a treatment that every trial has"
+            raise ValueError(f"{expected}, got {estimand.treatment!r}, which applies to some only; {where}")
+        if estimand.per == "doubling" and not min(map(float, factor.levels)) > 0:
+            raise ValueError(
+                f"a treatment must be positive for effects per doubling, got {estimand.treatment} {min(factor.levels)}; {where}"
+            )
 
     def _check_over_training(self, estimand: Estimand) -> None:
         where = f"fix estimand {estimand.name!r}"
@@ -268,7 +283,7 @@ class Study(SpecModel):
         if self.is_range(factor) or self.recorded is not None:
             got = "a recorded study" if self.recorded is not None else "a range"
             raise ValueError(f"over_training needs trials that run here and levels of {SWITCHED_AT}, got {got}; {where}")
-        control = [level for level in factor.levels if (indicator.holds(level) if indicator else level) == estimand.contrast.from_]
+        control = [level for level in factor.levels if (indicator.holds(level) if indicator else level) == estimand.compared[0]]
         if [float(level) for level in control] != [NEVER]:
             expected = f"with over_training, contrast.from must stand for the trials that never switch ({SWITCHED_AT} {NEVER:g})"
             raise ValueError(f"{expected}, got {SWITCHED_AT} in {control}; {where}")

@@ -57,6 +57,27 @@ _ESTIMATES_1 = {
     **dict.fromkeys(("reasons", "caveats"), "VARCHAR"),
     "estimated_at": "TIMESTAMP NOT NULL",
 }
+_ESTIMATES_2 = {
+    **dict(list(_ESTIMATES_1.items())[:15]),
+    "method_estimand": "VARCHAR",
+    **dict.fromkeys(("estimate", "standard_error", "ci_low", "ci_high", "p_value", "p_value_adjusted"), "DOUBLE"),
+    "confidence_set": "VARCHAR",
+    "trials": "INTEGER NOT NULL",
+    "clusters": "INTEGER",
+    **dict.fromkeys(("effective_trials", "nuisance_r2_treatment", "nuisance_r2_outcome"), "DOUBLE"),
+    "stratum": "VARCHAR",
+    "verdict": "VARCHAR NOT NULL",
+    **dict.fromkeys(("reasons", "caveats"), "VARCHAR"),
+    "seed": "BIGINT",
+    "library_versions": "VARCHAR",
+    "estimated_at": "TIMESTAMP NOT NULL",
+}
+_REFUTATIONS_2 = {
+    **dict.fromkeys(("estimate_id", "study_id", "refuter", "verdict", "reason"), "VARCHAR NOT NULL"),
+    **dict.fromkeys(("statistic", "p_value"), "DOUBLE"),
+    "simulations": "INTEGER",
+    "refuted_at": "TIMESTAMP NOT NULL",
+}
 
 UPCASTS: dict[int, dict[str, Upcast]] = {
     # What a recipe estimates, on what it rests and with which versions: not known of older estimates.
@@ -71,7 +92,12 @@ UPCASTS: dict[int, dict[str, Upcast]] = {
                 " NULL::BIGINT AS seed, NULL::VARCHAR AS library_versions, estimated_at FROM landed"
             ),
         )
-    }
+    },
+    # No effect was asked for per doubling or so many units; the rows behind a check were not kept.
+    2: {
+        "estimates": Upcast(_ESTIMATES_2, "SELECT * EXCLUDE (estimated_at), NULL::VARCHAR AS per, estimated_at FROM landed"),
+        "refutations": Upcast(_REFUTATIONS_2, "SELECT * EXCLUDE (refuted_at), NULL::VARCHAR AS details, refuted_at FROM landed"),
+    },
 }
 """Schema version -> table -> upcast to the version after it. A table that did not change in a version is left out of it."""
 

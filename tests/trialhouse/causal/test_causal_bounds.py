@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,20 @@ def test_an_arm_without_survivors_has_no_bounds() -> None:
     found = trimming_bounds(arms, np.where(arms == 1, 1.0, np.nan))
     assert math.isnan(found.low)
     assert "no trial of one arm finished" in found.sentence("y")
+
+
+def test_bounds_stand_beside_an_estimate_as_a_check_that_never_decides() -> None:
+    told = Bounds("trimming", 1.0, 2.0, 0.5, 2.5, (0.5, 0.75), trimmed=1 / 3)
+    check = told.check("y")
+    assert (check.name, check.verdict, check.consequence) == ("trimming_bounds", "passed", "none")
+    assert check.details == (
+        {"low": 1.0, "high": 2.0, "ci_low": 0.5, "ci_high": 2.5, "finished_control": 0.5, "finished_treated": 0.75, "trimmed": 1 / 3},
+    )
+    assert check.reason.startswith("Among trials that would finish in either arm")
+    assert replace(told, ci_low=-0.5).check("y").verdict == "inconclusive"
+    assert replace(told, is_monotone=False, note="they go both ways").check("y").verdict == "not_applicable"
+    unknown = Bounds("worst_case", *[math.nan] * 4, (0.0, 1.0), note="no trial of one arm finished")
+    assert (unknown.check("y").verdict, unknown.check("y").details) == ("not_applicable", ())
 
 
 def test_sentences_name_units() -> None:

@@ -20,6 +20,7 @@ from trialhouse.raw_tables import RAW_TABLES
 from trialhouse.studies.catalogue import parse_study
 from trialhouse.studies.spec import Study
 
+BOUNDS = ("trimming_bounds", "worst_case_bounds")
 STUDY_ID = "study_0123456789abcdef"
 
 
@@ -88,10 +89,30 @@ def test_primary_estimates_are_attacked_and_released(results: Results) -> None:
     for row in results.primary:
         found = checks(results, row)
         always = {"graph_rules", "overlap", "recipe_agreement", "repeated_units", "placebo_arms", "implied_independences"}
-        assert always | set(shipped_study().refuters) == set(found) - {"negative_control_treatment", "robust_shift"}
+        assert always | set(shipped_study().refuters) == set(found) - {"negative_control_treatment", "robust_shift", *BOUNDS}
+        assert ("trimming_bounds" in found) == (row["stratum"] is not None)
         assert ("negative_control_treatment" in found) == (row["outcome"] == "accuracy")
         assert row["verdict"] == "released", row["reasons"]
         assert row["clusters"] == 6
+
+
+def test_an_effect_per_so_much_is_the_slope_over_all_levels(trials: pd.DataFrame) -> None:
+    results = estimate_study(one(contrast=None, per=0.3, by=None), trials, graphs(), study_id=STUDY_ID)
+    (row,) = results.primary
+    assert (row["contrast_from"], row["contrast_to"], row["per"]) == ("0", "1", "0.3")
+    assert "Effect per +0.3 pruning_ratio." in row["estimand_expression"]
+    assert row["ci_low"] < 0.3 * ACCURACY_SLOPE < row["ci_high"]
+    assert row["trials"] == rows(results, method="naive")[0]["trials"] > 150
+    (whole,) = estimate_study(one(contrast=None, per=0.6, by=None), trials, graphs(), study_id=STUDY_ID).primary
+    assert whole["estimate"] == pytest.approx(2 * row["estimate"])
+
+
+def test_an_effect_per_doubling_is_that_of_the_logarithm(trials: pd.DataFrame) -> None:
+    made = trials.assign(latency_ms=5 + 2.0 * np.log2(trials["batch_size"].astype(float)) + 0.01 * np.sin(trials["position"]))
+    asked = one(treatment="batch_size", contrast=None, per="doubling", by=None, outcome="latency_ms")
+    (row,) = estimate_study(asked, made.assign(status="ok"), graphs(), study_id=STUDY_ID).primary
+    assert row["per"] == "doubling"
+    assert row["estimate"] == pytest.approx(2.0, abs=0.01)
 
 
 def test_known_effects_are_found(results: Results) -> None:

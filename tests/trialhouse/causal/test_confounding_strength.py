@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,6 @@ from trialhouse.causal.checks.confounding_strength import (
     robustness_value,
     robustness_values,
     shifted,
-    strength,
 )
 from trialhouse.causal.checks.sensitivity import bias, sensitivity
 from trialhouse.causal.inference import Array, least_squares
@@ -110,20 +110,6 @@ def test_robustness_at_a_level_agrees_with_dowhy() -> None:
     assert at_level == pytest.approx(float(analyzer.stats["robustness_value_alpha"]))
 
 
-def test_strength_of_a_covariate_gives_back_the_bias_of_leaving_it_out() -> None:
-    treatment, outcome, x, u = draw()
-    long = partial_out(treatment, outcome, np.column_stack([x, u]))
-    short = partial_out(treatment, outcome, x)
-    found = strength(long, short)
-    left_u = least_squares(u[:, 0], treatment, x).partial_r2
-    assert found.treatment_r2 == pytest.approx(left_u / (1 - left_u))
-    assert found.bias == pytest.approx(short.slope - long.slope)
-    # What the strengths allow, times how far they go together, is what happened.
-    change_of_scale = math.sqrt(found.outcome_r2 * (1 - 1 / (1 + found.treatment_r2)))
-    assert abs(found.rho) * change_of_scale * bias_scale(long) == pytest.approx(found.bias)
-    assert strength(long, long).bias == 0
-
-
 def test_a_hidden_cause_of_known_strength_stays_within_its_bounds() -> None:
     """Its partial R2 are .39 with either; intervals at that strength must cover the truth, those without must not."""
     covered, naive = 0, 0
@@ -161,3 +147,22 @@ def test_sensitivity_tells_what_brings_0_into_the_interval_and_the_e_value() -> 
     check = sensitivity(null, least_squares(null.arms, null.values, null.matrix), is_random=False)
     assert check.verdict == "inconclusive"
     assert "E-value" not in check.reason
+
+
+def test_sensitivity_tells_where_a_hidden_cause_like_each_column_could_bring_the_effect() -> None:
+    rng = np.random.default_rng(1)
+    strong, weak, treatment, noise = rng.normal(size=(4, 300))
+    treatment = treatment + 0.5 * strong
+    outcome = 0.5 * treatment + strong + noise
+    frame = pd.DataFrame({"strong": strong, "weak": weak, "t": treatment, "y_ms": outcome})
+    sample = make_sample(frame, treatment="t", outcome="y_ms", arms=frame["t"], covariates=("strong", "weak"), is_binary=False)
+    found, left = least_squares(sample.arms, sample.values, sample.matrix), partial_out(treatment, outcome, sample.matrix)
+    for span in (1.0, -2.0):
+        check = sensitivity(sample, found.scaled(span), is_random=False, partialled=left, span=span)
+        strong, weak = check.details
+        assert (strong["column"], weak["column"]) == ("strong", "weak")
+        assert strong["low"] == pytest.approx(found.estimate * span - strong["bias"])
+        assert strong["high"] == pytest.approx(found.estimate * span + strong["bias"])
+        assert strong["ci_low"] < strong["low"] < weak["low"] < weak["high"] < strong["high"] < strong["ci_high"]
+        assert re.search(r"one as strong as strong would move it by \S+ ms, to between \S+ ms and \S+ ms \(95% interval", check.reason)
+    assert sensitivity(sample, found, is_random=True, partialled=left).details == ()

@@ -312,7 +312,7 @@ def _estimate(
         "ci_low": effect - 2.57 * error,
         "ci_high": effect + 2.57 * error,
         "p_value": 0.01,
-        **dict.fromkeys(("p_value_adjusted", "confidence_set", "effective_trials", "nuisance_r2_treatment", "nuisance_r2_outcome")),
+        **dict.fromkeys(("per", "p_value_adjusted", "confidence_set", "effective_trials", "nuisance_r2_treatment", "nuisance_r2_outcome")),
         **dict.fromkeys(("seed", "library_versions")),
         "trials": sum(len(arm) for arm in arms),
         "clusters": 6,
@@ -371,6 +371,7 @@ def _refutations(estimates: list[Row]) -> Iterable[Row]:
                 "statistic": 0.43 if refuter == "sensitivity" else None,
                 "p_value": p_value,
                 "simulations": 100 if p_value is not None else None,
+                "details": None,
                 "refuted_at": START + timedelta(minutes=12),
             }
 

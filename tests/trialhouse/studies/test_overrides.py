@@ -9,7 +9,7 @@ import pytest
 from trialhouse.errors import TrialhouseError
 from trialhouse.registration import plan
 from trialhouse.settings import Settings
-from trialhouse.studies.catalogue import load_study
+from trialhouse.studies.catalogue import load_study, parse_study
 from trialhouse.studies.estimands import Contrast
 from trialhouse.studies.spec import Study
 
@@ -83,6 +83,16 @@ def test_what_cannot_be_changed_is_one_line(study: Study, home: Settings, change
         plan(study.with_overrides(changes=[change]), home)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_effect_per_doubling_stays_one_while_there_are_two_levels(study: Study) -> None:
+    content = study.content
+    asked = next(item for item in content["estimands"] if item["name"] == "width_on_error")
+    asked |= {"contrast": None, "per": "doubling", "dose_response": False}
+    doubling = parse_study(content, "test")
+    names = [item.name for item in doubling.with_overrides(changes=["width=4,8"]).estimands]
+    assert "width_on_error" in names
+    assert "width_on_error" not in [item.name for item in doubling.with_overrides(changes=["width=4"]).estimands]
 
 
 def test_a_contrast_between_levels_in_the_middle_is_refused_with_its_remedy(study: Study) -> None:

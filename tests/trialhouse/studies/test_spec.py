@@ -24,11 +24,26 @@ def content() -> Content:
     return copy.deepcopy(yaml.safe_load((SHIPPED / "pruning_digits.yaml").read_text()))
 
 
+def per(content: Content, amount: Any, **changes: Any) -> None:
+    """An effect per so much in place of the first estimand's contrast."""
+    content["estimands"][0].update({"contrast": None, "per": amount, "dose_response": False, **changes})
+
+
 def not_comparable(content: Content) -> None:
     """Of the masked trials some would be unpruned ones, to which no other method has a counterpart."""
     content["design"].pop("sentinels")
     content["factors"][2]["otherwise"] = "l1_mask"
     content["estimands"][0].update(treatment="pruning_method", contrast={"from": "l1_mask", "to": "l1_structured"}, dose_response=False)
+
+
+def test_a_study_that_asks_for_no_amount_keeps_its_hash(content: Content) -> None:
+    study = parse_study(content, "x.yaml")
+    assert not any("per" in estimand for estimand in study.content["estimands"])
+    per(content, 0.3)
+    asked = parse_study(content, "x.yaml")
+    assert asked.content["estimands"][0]["per"] == 0.3
+    assert asked.estimands[0].compared == (0, 1)
+    assert parse_study(asked.content, "x.yaml") == asked
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
@@ -47,6 +62,12 @@ def test_shipped_studies_are_valid(path: Path) -> None:
         (lambda c: c["estimands"][0].update(treatment="depth"), "got 'depth'; fix estimand 'pruning_on_accuracy'"),
         (lambda c: c["estimands"][0]["contrast"].update(to=0.5), "contrast must name assigned levels [0, 0.3, 0.6, 0.9], got 0.5"),
         (lambda c: c["estimands"][0].update(by="batch"), "by must be one of"),
+        (lambda c: c["estimands"][0].pop("contrast"), "exactly one of contrast and per must be given, got neither; fix estimand"),
+        (lambda c: c["estimands"][0].update(per="doubling"), "exactly one of contrast and per must be given, got both; fix estimand"),
+        (lambda c: per(c, "doubling", dose_response=True), "an effect per doubling takes neither dose_response nor over_training"),
+        (lambda c: per(c, "doubling"), "must be positive for effects per doubling, got pruning_ratio 0; fix estimand"),
+        (lambda c: per(c, 1, treatment="pruning_method"), "an effect per 1.0 needs a factor of numbers, got 'pruning_method'"),
+        (lambda c: per(c, 0), "x.yaml: estimands.0.per"),
         (lambda c: c["workload"].update(name="quantum"), "workload must be one of ['"),
         (lambda c: c["design"].update(kind="latin_hypercube"), "a latin_hypercube design needs points, got None"),
         (lambda c: c["design"].update(points=9), "a randomised_blocks design does not take points, got 9"),

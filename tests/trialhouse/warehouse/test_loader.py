@@ -264,6 +264,28 @@ def test_estimates_of_schema_version_1_are_brought_up_to_date(home: Settings) ->
     assert found == [(0.5, 12, "[]", None, None, None)]
 
 
+def test_refutations_of_schema_version_2_are_brought_up_to_date(home: Settings) -> None:
+    check = {
+        **{"estimate_id": "e", "study_id": "s", "refuter": "overlap", "verdict": "passed", "reason": "Arms overlap."},
+        **{"statistic": 0.5, "refuted_at": "2026-01-01"},
+    }
+    path = LandingZone(home.landing_dir).write("refutations", [check], unit_id="estimates_0123456789abcdef")
+    rewrite(path, ", ".join(schema.columns_at("refutations", 2)), table="refutations", version=2)
+    assert load_landed(home).files == 1
+    assert query(home, "SELECT refuter, reason, statistic, details FROM raw.refutations") == [("overlap", "Arms overlap.", 0.5, None)]
+
+
+def test_each_upcast_leads_to_the_columns_of_the_next_version() -> None:
+    import duckdb
+
+    for version, tables in schema.UPCASTS.items():
+        for table, upcast in tables.items():
+            empty = ", ".join(f"NULL::{schema.data_type(kind)} AS {name}" for name, kind in upcast.columns.items())
+            found = duckdb.sql(f"WITH landed AS (SELECT {empty}) {upcast.select}")
+            there = list(zip(found.columns, map(str, found.types), strict=True))
+            assert there == list(schema.columns_at(table, version + 1).items())
+
+
 def test_other_raw_columns_need_a_rebuild_and_a_rebuild_brings_them(home: Settings) -> None:
     for number in range(3):
         land_samples(home, number)

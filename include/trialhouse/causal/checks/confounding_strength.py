@@ -9,7 +9,6 @@ Newey, Sharma & Syrgkanis 2022). For least squares that is Cinelli & Hazlett (20
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -39,26 +38,6 @@ class Shifted(NamedTuple):
     high: float
     ci_low: float
     ci_high: float
-
-
-@dataclass(frozen=True)
-class Strength:
-    """How strong an observed covariate is, as if it were hidden (their section 5).
-
-    Parameters
-    ----------
-    outcome_r2, treatment_r2
-        What leaving it out adds to the rest of the outcome, as a share of that rest, and takes from the precision of the treatment.
-    rho
-        How far the two go together, in [-1, 1]: the change of the effect over the largest that such strengths allow.
-    bias
-        By how much leaving it out moves the effect (never negative).
-    """
-
-    outcome_r2: float
-    treatment_r2: float
-    rho: float
-    bias: float
 
 
 def e_value(risk_ratio: float) -> float:
@@ -180,8 +159,7 @@ def shifted(partialled: Partialled, outcome_r2: float, treatment_r2: float, rho:
 
     treatment, slope = partialled.treatment, partialled.slope
     errors = partialled.outcome - slope * treatment
-    variance, precision = float((errors**2).mean()), 1 / float((treatment**2).mean())
-    scale = math.sqrt(variance * precision)
+    variance, precision, scale = float((errors**2).mean()), 1 / float((treatment**2).mean()), bias_scale(partialled)
     half = largest_bias(scale, outcome_r2, treatment_r2, rho)
     of_effect = treatment * errors * precision
     of_variance, of_precision = errors**2 - variance, precision - precision**2 * treatment**2
@@ -194,18 +172,6 @@ def shifted(partialled: Partialled, outcome_r2: float, treatment_r2: float, rho:
         quantile = float(student.ppf(1 - ALPHA / 2, units - 1))
         ends.append((slope + sign * half, slope + sign * (half + quantile * error)))
     return Shifted(ends[0][0], ends[1][0], ends[0][1], ends[1][1])
-
-
-def strength(long: Partialled, short: Partialled) -> Strength:
-    """How strong a covariate is, from what nuisances leave with it (`long`) and without it (`short`)."""
-    variances = [float(((left.outcome - left.slope * left.treatment) ** 2).mean()) for left in (long, short)]
-    precisions = [1 / float((left.treatment**2).mean()) for left in (long, short)]
-    outcome_r2 = max(0.0, variances[1] - variances[0]) / variances[0] if variances[0] > 0 else math.inf
-    treatment_r2 = max(0.0, precisions[0] / precisions[1] - 1)
-    change = short.slope - long.slope
-    largest = math.sqrt(max(0.0, variances[1] - variances[0]) * max(0.0, precisions[0] - precisions[1]))
-    rho = math.copysign(min(abs(change) / largest, 1.0), change) if largest > 0 else 0.0
-    return Strength(outcome_r2, treatment_r2, rho, abs(change))
 
 
 def _both(ratio: float, low: float, high: float) -> EValues:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trialhouse.causal.checks.confounding_strength import e_values_of_means, e_values_of_shares, robustness_value, robustness_values
+from trialhouse.causal.checks.confounding_strength import (
+    Shifted,
+    e_values_of_means,
+    e_values_of_shares,
+    robustness_value,
+    robustness_values,
+    shifted,
+)
 from trialhouse.causal.inference import DETERMINED, Inference, partial_r2
-from trialhouse.causal.sample import Sample, label
+from trialhouse.causal.partial import Partialled
+from trialhouse.causal.sample import Sample, amount
 from trialhouse.causal.verdict import ALPHA, Check, CheckVerdict
 
 
@@ -70,8 +78,15 @@ def benchmarks(sample: Sample, inference: Inference) -> list[Benchmark]:
     return sorted(found, key=lambda item: -item.bias)
 
 
-def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Check:
-    """The robustness value, beside what the strongest observed column would do. It never decides on its own."""
+def sensitivity(sample: Sample, inference: Inference, *, is_random: bool, partialled: Partialled | None = None, span: float = 1.0) -> Check:
+    """The robustness value, beside what hidden causes as strong as the observed columns would do. It never decides on its own.
+
+    Parameters
+    ----------
+    partialled, span
+        What the covariates leave of treatment and outcome, and the units of treatment that the effect is of: with them the details
+        tell between what each column's like could bring the effect, with a 95% interval.
+    """
     if math.isnan(inference.p_value) or not 0 < inference.partial_r2 <= 1:
         return Check("sensitivity", "not_applicable", "The estimate has no sampling error to speak of.", consequence="none")
     value = robustness_value(inference.partial_r2)
@@ -79,9 +94,14 @@ def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Che
         f"A hidden common cause would have to explain {value:.0%} of what is left of both {sample.treatment} and {sample.outcome}"
         f" to bring the effect to 0{_at_level(inference)}{_e_value(sample, inference)}"
     )
-    strongest = next(iter(benchmarks(sample, inference)), None)
+    found = benchmarks(sample, inference)
+    strongest = next(iter(found), None)
     if strongest is not None:
-        opening += f"; one as strong as {strongest.column} would move it by {label(float(f'{strongest.bias:.3g}'))}"
+        opening += f"; one as strong as {strongest.column} would move it by {amount(strongest.bias, sample.outcome)}"
+        moved = _moved(strongest, partialled, span)
+        if moved is not None:
+            low, high, ci_low, ci_high = (amount(end, sample.outcome) for end in moved)
+            opening += f", to between {low} and {high} (95% interval {ci_low} to {ci_high})"
     closing = f". {sample.treatment} was assigned by the design, so nothing but chance can cause it." if is_random else "."
     word: CheckVerdict = "passed"
     if inference.p_value >= ALPHA:
@@ -90,7 +110,29 @@ def sensitivity(sample: Sample, inference: Inference, *, is_random: bool) -> Che
         word, opening = "inconclusive", f"{opening}; there is no observed column to compare that with"
     elif strongest is not None and strongest.bias >= abs(inference.estimate):
         word = "inconclusive"
-    return Check("sensitivity", word, opening + closing, value, consequence="none")
+    # What was assigned has no hidden cause, of whatever strength.
+    details = () if is_random else tuple(_row(item, _moved(item, partialled, span)) for item in found)
+    return Check("sensitivity", word, opening + closing, value, consequence="none", details=details)
+
+
+def _moved(benchmark: Benchmark, partialled: Partialled | None, span: float) -> Shifted | None:
+    """Between what a hidden cause of that strength could bring the effect of `span` units."""
+    if partialled is None or benchmark.treatment_r2 >= 1:
+        return None
+    found = shifted(partialled, benchmark.outcome_r2, benchmark.treatment_r2)
+    (low, high), (ci_low, ci_high) = sorted((found.low * span, found.high * span)), sorted((found.ci_low * span, found.ci_high * span))
+    return Shifted(low, high, ci_low, ci_high)
+
+
+def _row(benchmark: Benchmark, moved: Shifted | None) -> dict[str, object]:
+    ends = Shifted(math.nan, math.nan, math.nan, math.nan) if moved is None else moved
+    return {
+        "column": benchmark.column,
+        "treatment_r2": benchmark.treatment_r2,
+        "outcome_r2": benchmark.outcome_r2,
+        "bias": benchmark.bias,
+        **ends._asdict(),
+    }
 
 
 def _at_level(inference: Inference) -> str:

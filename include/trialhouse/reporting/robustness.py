@@ -1,0 +1,155 @@
+"""What an effect could be otherwise: under other sensible choices, hidden causes, and whatever lost outcomes would have been."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trialhouse.reporting import figures
+from trialhouse.reporting.answer import BOUNDS, Answer, Finding
+from trialhouse.reporting.formats import EffectText, effect_text, is_number, title, words
+from trialhouse.reporting.marts import Row, StudyData, details_of
+
+NOTHING = "nothing"
+"""How the engine writes an adjustment for no column."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The specification curve of one effect: a heading, a drawing and a sentence."""
+
+    title: str
+    verdict: str
+    svg: str
+    note: str
+
+
+@dataclass(frozen=True)
+class HiddenCause:
+    """What a hidden cause as strong as an observed column could do to one effect."""
+
+    noun: str
+    where: str
+    effect: EffectText
+    column: str
+    moved: EffectText
+    """Between what it could bring the effect (as `value`), and the 95% interval of that."""
+    is_told: bool
+    """Whether that interval still leaves 0 out."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Between what one effect lies where outcomes were lost."""
+
+    noun: str
+    where: str
+    kind: str
+    finished: str
+    low_to_high: str
+    interval: str
+    verdict: str
+
+
+def curves(data: StudyData, found: Answer) -> list[Curve]:
+    """The specification curve of each primary estimate that has one."""
+    drawn = []
+    for finding, check in _checks(data, found, "specification_curve"):
+        choices = [row for row in details_of(check) if is_number(row["estimate"])]
+        if len(choices) > 1:
+            drawn.append(_curve(finding, choices))
+    return drawn
+
+
+def _curve(finding: Finding, choices: Sequence[Mapping[str, Any]]) -> Curve:
+    of, headline = finding.quantity, finding.headline
+
+    def point(place: int, row: Mapping[str, Any]) -> figures.Point:
+        low, high = (None if row[end] is None else row[end] * of.scale for end in ("ci_low", "ci_high"))
+        return figures.Point(place, row["estimate"] * of.scale, low, high, is_flagged=not _is_told(row["ci_low"], row["ci_high"]))
+
+    sets = [() if row["adjustment"] == NOTHING else tuple(row["adjustment"].split(", ")) for row in choices]
+    marks = {f"adjusted for {words(name)}": [name in chosen for chosen in sets] for name in dict.fromkeys(sum(sets, ()))}
+    for name, column, value in (
+        ("logarithm of the outcome", "transformation", "log"),
+        ("without far-out trials", "outliers", "without far-out trials"),
+    ):
+        if any(row[column] == value for row in choices):
+            marks[name] = [row[column] == value for row in choices]
+    noun = title(of.noun.removeprefix("the "))
+    drawing = figures.curve(
+        f"{noun}, {of.short_unit}" if of.short_unit else noun,
+        figures.Axis(f"effect on {of.noun}", is_signed=True),
+        [point(place, row) for place, row in enumerate(choices)],
+        marks,
+        reported=None if headline.estimate is None else headline.estimate * of.scale,
+    )
+    return Curve(f"{noun}: {finding.change}, {finding.where}", headline.verdict, drawing, _summary(finding, choices))
+
+
+def _summary(finding: Finding, choices: Sequence[Mapping[str, Any]]) -> str:
+    """What the curve says: its range, its signs, and how many of its intervals leave 0 out."""
+    span = effect_text(None, choices[0]["estimate"], choices[-1]["estimate"], finding.quantity, is_long=True)
+    told = sum(_is_told(row["ci_low"], row["ci_high"]) for row in choices)
+    text = f"{len(choices)} sensible choices give estimates of {span.interval} {span.unit}".rstrip()
+    reported = finding.headline.estimate
+    if reported is not None:
+        same = sum((row["estimate"] > 0) == (reported > 0) for row in choices)
+        text += f"; {same} have the sign of the reported estimate ({finding.text(is_long=True).with_unit}, dotted)"
+    return f"{text}; {told} can be told from zero (filled)."
+
+
+def hidden_causes(data: StudyData, found: Answer) -> list[HiddenCause]:
+    """What hidden causes as strong as observed columns could do to each primary estimate, the strongest first."""
+    rows = []
+    for finding, check in _checks(data, found, "sensitivity"):
+        for row in details_of(check):
+            ends = effect_text(None, row["low"], row["high"], finding.quantity)
+            interval = effect_text(None, row["ci_low"], row["ci_high"], finding.quantity)
+            if row["low"] is None:
+                ends, interval = EffectText("", "anything", ""), EffectText("", "unbounded", "")
+            rows.append(
+                HiddenCause(
+                    finding.quantity.noun,
+                    finding.where,
+                    finding.text(),
+                    words(row["column"]),
+                    EffectText(ends.interval, interval.interval, finding.quantity.short_unit),
+                    _is_told(row["ci_low"], row["ci_high"]),
+                )
+            )
+    return rows
+
+
+def bounds(data: StudyData, found: Answer) -> list[Bounded]:
+    """Bounds of each primary estimate whose treatment lost outcomes."""
+    rows = []
+    for finding in found.primary:
+        for check in data.checks_of(finding.headline.estimate_id):
+            if check["refuter"] not in BOUNDS:
+                continue
+            kind = "would finish in either arm" if check["refuter"] == "trimming_bounds" else "all, at their worst"
+            for row in details_of(check):
+                ends = effect_text(None, row["low"], row["high"], finding.quantity)
+                interval = effect_text(None, row["ci_low"], row["ci_high"], finding.quantity)
+                finished = f"{row['finished_control']:.0%}, {row['finished_treated']:.0%}"
+                unit = f" {ends.unit}" if ends.unit else ""
+                noun = finding.quantity.noun
+                rows.append(Bounded(noun, finding.where, kind, finished, f"{ends.interval}{unit}", interval.interval, check["verdict"]))
+    return rows
+
+
+def _checks(data: StudyData, found: Answer, refuter: str) -> list[tuple[Finding, Row]]:
+    """Each primary finding with its check of that name."""
+    return [
+        (finding, check)
+        for finding in found.primary
+        for check in data.checks_of(finding.headline.estimate_id)
+        if check["refuter"] == refuter
+    ]
+
+
+def _is_told(low: float | None, high: float | None) -> bool:
+    """Whether an interval leaves 0 out."""
+    return is_number(low) and is_number(high) and (low > 0 or high < 0)
