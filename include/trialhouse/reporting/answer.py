@@ -349,6 +349,11 @@ def method_kind(method: str) -> str:
     return next((kind for kind, pattern in _METHODS if re.search(pattern, method)), words(method))
 
 
+def method_name(method: str) -> str:
+    """A method beside others: its short name, or all of its words where that would name several."""
+    return {"adjusted_linear": "adjusted", "double_ml": "double ML"}.get(method, words(method))
+
+
 def effects(data: StudyData) -> list[Effect]:
     """All current estimates of a study as `Effect`, dose-response ones included."""
     lists = ("adjustment", "reasons", "caveats")

@@ -238,7 +238,7 @@ def curve(
     reported
         A level to compare with.
     """
-    below = 14 + 17 * len(marks)
+    below = 16 + 17 * len(marks)
     label = f"{title}: {len(choices)} estimates in ascending order with 95% intervals, and what each of them chose"
     panel = _Panel(title, label, right=8, left=190, below=below, width=760, height=_TOP + 170 + below, style="panel broad")
     y = _y_axis(panel, y_axis, [0.0, *(value for point in choices for value in _values(point))], None)

@@ -116,6 +116,8 @@ _ACRONYMS = {
     "flops": "FLOPs",
     "macs": "MACs",
     "ml": "ML",
+    "dml": "DML",
+    "dr": "DR",
 }
 
 

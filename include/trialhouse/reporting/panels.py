@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from trialhouse.reporting import figures, formats
-from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method_kind
+from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method_name
 from trialhouse.reporting.dose_response import DoseResponse, dose_responses
 from trialhouse.reporting.formats import as_number, is_number, joined, level_name, quantity, short_name, words
 from trialhouse.reporting.marts import Row, StudyData, details_of
@@ -246,7 +246,7 @@ def forests(found: Answer) -> list[Forest]:
     for group in by_estimand(found.findings).values():
         suffix = "" if group[0].is_primary else " (exploratory)"
         rows = [
-            (finding.where, method_kind(effect.method), effect, "headline" if effect is finding.headline else "other")
+            (finding.where, method_name(effect.method), effect, "headline" if effect is finding.headline else "other")
             for finding in group
             for effect in sorted(
                 (finding.headline, *finding.others),
@@ -323,7 +323,7 @@ def instruments(data: StudyData, found: Answer) -> list[tuple[Forest, list[str]]
             if "first_stage" not in checks or not is_number(checks["first_stage"]["statistic"]):
                 continue
             rows += [
-                (finding.where, method_kind(effect.method), effect, "headline" if effect is finding.headline else "other")
+                (finding.where, method_name(effect.method), effect, "headline" if effect is finding.headline else "other")
                 for effect in pair
             ]
             said.append(f"{formats.title(finding.where)}: {_trusted(finding, checks['first_stage'])}")

@@ -8,11 +8,13 @@ from typing import Any
 
 from trialhouse.reporting import figures
 from trialhouse.reporting.answer import BOUNDS, Answer, Finding
-from trialhouse.reporting.formats import EffectText, effect_text, is_number, title, words
+from trialhouse.reporting.formats import MISSING, decimals_for, effect_text, is_number, number, title, words
 from trialhouse.reporting.marts import Row, StudyData, details_of
 
 NOTHING = "nothing"
 """How the engine writes an adjustment for no column."""
+BOUNDED = dict(zip(BOUNDS, ("would finish in either arm", "were assigned, lost ones at their worst"), strict=True))
+"""Check -> the trials that its bounds speak of."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Curve:
 class HiddenCause:
     """What a hidden cause as strong as an observed column could do to one effect."""
 
-    noun: str
-    where: str
-    effect: EffectText
+    finding: Finding
     column: str
-    moved: EffectText
-    """Between what it could bring the effect (as `value`), and the 95% interval of that."""
+    moved: str
+    """Between what it could bring the effect, in the written unit."""
+    interval: str
+    """The 95% interval of that."""
     is_told: bool
     """Whether that interval still leaves 0 out."""
 
@@ -43,11 +45,11 @@ class HiddenCause:
 class Bounded:
     """Between what one effect lies where outcomes were lost."""
 
-    noun: str
-    where: str
+    finding: Finding
     kind: str
+    """Among which trials."""
     finished: str
-    low_to_high: str
+    between: str
     interval: str
     verdict: str
 
@@ -102,42 +104,46 @@ def _summary(finding: Finding, choices: Sequence[Mapping[str, Any]]) -> str:
 
 def hidden_causes(data: StudyData, found: Answer) -> list[HiddenCause]:
     """What hidden causes as strong as observed columns could do to each primary estimate, the strongest first."""
-    rows = []
-    for finding, check in _checks(data, found, "sensitivity"):
-        for row in details_of(check):
-            ends = effect_text(None, row["low"], row["high"], finding.quantity)
-            interval = effect_text(None, row["ci_low"], row["ci_high"], finding.quantity)
-            if row["low"] is None:
-                ends, interval = EffectText("", "anything", ""), EffectText("", "unbounded", "")
-            rows.append(
-                HiddenCause(
-                    finding.quantity.noun,
-                    finding.where,
-                    finding.text(),
-                    words(row["column"]),
-                    EffectText(ends.interval, interval.interval, finding.quantity.short_unit),
-                    _is_told(row["ci_low"], row["ci_high"]),
-                )
-            )
-    return rows
+    return [
+        HiddenCause(
+            finding,
+            words(row["column"]),
+            _between(finding, row["low"], row["high"], "anything"),
+            _between(finding, row["ci_low"], row["ci_high"], "unbounded"),
+            _is_told(row["ci_low"], row["ci_high"]),
+        )
+        for finding, check in _checks(data, found, "sensitivity")
+        for row in details_of(check)
+    ]
 
 
 def bounds(data: StudyData, found: Answer) -> list[Bounded]:
     """Bounds of each primary estimate whose treatment lost outcomes."""
-    rows = []
-    for finding in found.primary:
-        for check in data.checks_of(finding.headline.estimate_id):
-            if check["refuter"] not in BOUNDS:
-                continue
-            kind = "would finish in either arm" if check["refuter"] == "trimming_bounds" else "all, at their worst"
-            for row in details_of(check):
-                ends = effect_text(None, row["low"], row["high"], finding.quantity)
-                interval = effect_text(None, row["ci_low"], row["ci_high"], finding.quantity)
-                finished = f"{row['finished_control']:.0%}, {row['finished_treated']:.0%}"
-                unit = f" {ends.unit}" if ends.unit else ""
-                noun = finding.quantity.noun
-                rows.append(Bounded(noun, finding.where, kind, finished, f"{ends.interval}{unit}", interval.interval, check["verdict"]))
-    return rows
+    return [
+        Bounded(
+            finding,
+            kind,
+            f"{row['finished_control']:.0%}, {row['finished_treated']:.0%}",
+            _between(finding, row["low"], row["high"], MISSING),
+            _between(finding, row["ci_low"], row["ci_high"], MISSING),
+            check["verdict"],
+        )
+        for refuter, kind in BOUNDED.items()
+        for finding, check in _checks(data, found, refuter)
+        for row in details_of(check)
+    ]
+
+
+def _between(finding: Finding, low: float | None, high: float | None, otherwise: str) -> str:
+    """Two ends in the written unit and in the precision of the estimate; where there are none, a word."""
+    if not is_number(low) or not is_number(high):
+        return otherwise
+    of, headline = finding.quantity, finding.headline
+    ends = [low * of.scale, high * of.scale]
+    has_spread = is_number(headline.ci_low) and is_number(headline.ci_high)
+    spread = (headline.ci_high - headline.ci_low) / 2 * of.scale if has_spread else None  # type: ignore[operator]
+    decimals = decimals_for(ends, min(spread, (ends[1] - ends[0]) / 2) if spread and ends[1] > ends[0] else spread)
+    return f"{number(ends[0], decimals, is_signed=True)} to {number(ends[1], decimals, is_signed=True)} {of.short_unit}".rstrip()
 
 
 def _checks(data: StudyData, found: Answer, refuter: str) -> list[tuple[Finding, Row]]:

@@ -98,7 +98,7 @@ def sensitivity(sample: Sample, inference: Inference, *, is_random: bool, partia
     strongest = next(iter(found), None)
     if strongest is not None:
         opening += f"; one as strong as {strongest.column} would move it by {amount(strongest.bias, sample.outcome)}"
-        moved = _moved(strongest, partialled, span)
+        moved = None if is_random else _moved(strongest, partialled, span)
         if moved is not None:
             low, high, ci_low, ci_high = (amount(end, sample.outcome) for end in moved)
             opening += f", to between {low} and {high} (95% interval {ci_low} to {ci_high})"
