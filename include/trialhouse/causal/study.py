@@ -175,7 +175,8 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     used = [factor.name, *(item.name for item in covariates), *(adjustment if adjustment != "auto" else ())]
     require_columns(frame, *([outcome_indicator.column] if outcome_indicator else []), estimand.outcome, *used)
     drawn = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
-    frame = _of_ladder(study, factor, frame)
+    # An arm is the combination of a trial's levels, not a unit that is measured again.
+    frame = _of_ladder(study, factor, frame).drop(columns="arm", errors="ignore")
     precision = [item.name for item in covariates]
     strata = [name for name in precision if name != block]
     if HARDWARE_CLASS not in (estimand.by, factor.name):

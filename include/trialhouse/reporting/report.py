@@ -229,11 +229,14 @@ def _groups(found: Answer) -> list[tuple[str, list[Finding]]]:
     """Primary findings by outcome: the answer's paragraphs."""
     groups = panels.by_estimand(found.primary)
     nouns = Counter(panels.noun_of(group[0]) for group in groups.values())
+    treatments = Counter((panels.noun_of(group[0]), group[0].headline.treatment) for group in groups.values())
 
     def title(estimand: str, group: list[Finding]) -> str:
         noun = panels.noun_of(group[0])
         if estimand in found.twins:
             return f"{noun} ({words(estimand)})"
+        if treatments[noun, group[0].headline.treatment] > 1:
+            return f"{noun}: {group[0].change}"
         return f"{noun}, by {words(group[0].headline.treatment)}" if nouns[noun] > 1 else noun
 
     return [(title(estimand, group), group) for estimand, group in groups.items()]

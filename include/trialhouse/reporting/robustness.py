@@ -128,8 +128,9 @@ def bounds(data: StudyData, found: Answer) -> list[Bounded]:
             _between(finding, row["ci_low"], row["ci_high"], MISSING),
             check["verdict"],
         )
-        for refuter, kind in BOUNDED.items()
-        for finding, check in _checks(data, found, refuter)
+        for finding in found.primary
+        for check in data.checks_of(finding.headline.estimate_id)
+        if (kind := BOUNDED.get(check["refuter"])) is not None
         for row in details_of(check)
     ]
 

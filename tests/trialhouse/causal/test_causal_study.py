@@ -107,6 +107,41 @@ def test_an_effect_per_so_much_is_the_slope_over_all_levels(trials: pd.DataFrame
     assert whole["estimate"] == pytest.approx(2 * row["estimate"])
 
 
+def test_trials_of_one_arm_are_no_repeated_unit() -> None:
+    """Their treatment is the same by definition, and where a line does not fit it quite they go together."""
+    factors = [{"name": name, "kind": "ordinal", "levels": levels} for name, levels in (("width", [1, 2, 4, 8]), ("depth", [1, 2]))]
+    content = {
+        **{
+            "name": "arms",
+            "title": "Arms",
+            "question": "What does width do?",
+            "workload": {"name": "recorded"},
+            "hardware_classes": ["m"],
+            "graph": "g.dot",
+        },
+        "factors": factors,
+        "design": {"kind": "full_factorial", "seed": 0, "replicates": 10},
+        "recorded": {
+            "key": ["row"],
+            "hardware_class": {"column": "host", "classes": {"m": {"value": "m", "cpus": 1, "memory_bytes": "1 GiB"}}},
+            "status": {"column": "status", "values": {"OK": "ok"}},
+            "outcomes": {"error": {"column": "error"}},
+        },
+        "refuters": ["left_out_columns"],
+        "estimands": [{"name": "q", "treatment": "width", "per": "doubling", "outcome": "error"}],
+    }
+    cells = [(width, depth) for width in (1, 2, 4, 8) for depth in (1, 2)] * 10
+    trials = pd.DataFrame(cells, columns=["width", "depth"])
+    bend = (trials["width"] - 3) ** 2 / 20
+    trials["error"] = bend + 0.2 * trials["depth"] + np.random.default_rng(0).normal(0, 0.1, len(trials))
+    trials["arm"] = trials["width"].astype(str) + "/" + trials["depth"].astype(str)
+    trials["trial_id"] = [f"trial_{number:016x}" for number in range(len(trials))]
+    trials = trials.assign(weights_id=trials["trial_id"], hardware_class="m", status="ok", block="all", position=0)
+    graph = {"g.dot": "digraph { width -> error; depth -> error }"}
+    results = estimate_study(parse_study(content, "test"), trials, graph, study_id=STUDY_ID)
+    assert checks(results, results.primary[0])["repeated_units"]["verdict"] == "not_applicable"
+
+
 def test_an_effect_per_doubling_is_that_of_the_logarithm(trials: pd.DataFrame) -> None:
     made = trials.assign(latency_ms=5 + 2.0 * np.log2(trials["batch_size"].astype(float)) + 0.01 * np.sin(trials["position"]))
     asked = one(treatment="batch_size", contrast=None, per="doubling", by=None, outcome="latency_ms")

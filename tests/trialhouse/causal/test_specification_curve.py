@@ -22,6 +22,8 @@ def draw(rows: int = 200) -> pd.DataFrame:
 def test_only_sets_that_the_graph_allows() -> None:
     assert allowed_sets(GRAPH, "t", "y", draw().columns) == [("w",), ("v", "w")]
     assert allowed_sets(GRAPH, "t", "y", ["v", "t", "y"]) == []
+    instrument = read_graph('digraph { z [role="instrument"]; z -> t; w -> t; w -> y; t -> y }', "g.dot")
+    assert allowed_sets(instrument, "t", "y", ["w", "z", "t", "y"]) == [("w",)]
     many = read_graph("digraph { " + " ".join(f"x{number} -> y;" for number in range(9)) + " t -> y }", "g.dot")
     found = allowed_sets(many, "t", "y", [f"x{number}" for number in range(9)])
     assert len(found) == MAX_SETS

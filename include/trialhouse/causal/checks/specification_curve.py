@@ -42,9 +42,10 @@ class Choice(NamedTuple):
 def allowed_sets(graph: CausalGraph, treatment: str, outcome: str, observed: Collection[str]) -> list[tuple[str, ...]]:
     """Sets of observed columns that meet the backdoor criterion, small ones first, the largest always among them.
 
-    At most `MAX_SETS`; empty if there is none.
+    At most `MAX_SETS`; empty if there is none. Instruments are in none: adjusting for them is allowed, but enlarges what bias there is.
     """
-    causes = {node for node in graph.digraph if node in observed} - graph.descendants(treatment) - {treatment, outcome}
+    instruments = set(graph.roles.get("instrument", ()))
+    causes = {node for node in graph.digraph if node in observed} - graph.descendants(treatment) - {treatment, outcome} - instruments
     candidates = sorted(causes)[:MAX_CANDIDATES]
     subsets = itertools.chain.from_iterable(itertools.combinations(candidates, size) for size in range(len(candidates) + 1))
     found = [subset for subset in subsets if not rules_broken(graph, treatment, outcome, subset)]
