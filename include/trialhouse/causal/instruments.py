@@ -290,7 +290,7 @@ def durbin_wu_hausman(sample: Sample, instruments: Sequence[str], categorical: C
     by_instrument = coefficient(_fitted(sample, columns), sample.values, sample.matrix)
     difference = amount(adjusted - by_instrument, sample.outcome)
     told = f"{amount(adjusted, sample.outcome)} adjusted, {amount(by_instrument, sample.outcome)} by {named}, a difference of {difference}"
-    told = f"The effect of a unit of {sample.treatment} is {told}"
+    told = f"Per unit of {sample.treatment} as it enters, the effect is {told}"
     guilty = "adjustment leaves a common cause, a reversed arrow or a wrong shape"
     power = power_against_hidden_cause(strength, control.degrees_of_freedom)
     chance = f"no more than chance (a hidden cause of a fifth of both would show in {power:.0%} of such studies)."
