@@ -462,9 +462,7 @@ def _by_text(findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:
             # Amounts of one outcome have no range with those of another, even where neither has a unit.
             of = finding.headline.outcome if "an effect of less than" in text else ""
             kinds.setdefault(f"{of}: {'…'.join(parts[::2])}", []).append((parts, finding))
-    return tuple(
-        (_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values()
-    )
+    return tuple((_merged([parts for parts, _ in said]), _places([finding for _, finding in said], findings)) for said in kinds.values())
 
 
 def _general(text: str, names: Mapping[str, str]) -> str:

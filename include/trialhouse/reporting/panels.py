@@ -328,9 +328,13 @@ def instruments(data: StudyData, found: Answer) -> list[tuple[Forest, list[str]]
             ]
             said.append(f"{formats.title(finding.where)}: {_trusted(finding, checks['first_stage'])}")
             disagreement = next((row for row in data.checks_of(pair[0].estimate_id) if row["refuter"] == "durbin_wu_hausman"), None)
-            if disagreement is not None and is_number(disagreement["p_value"]):
-                p_value = formats.p_text(disagreement["p_value"])
-                said[-1] += f" That the two are the same has p {p_value if '<' in p_value else f'= {p_value}'} (Durbin-Wu-Hausman)."
+            for claim, check, test in (
+                ("the two are the same", disagreement, "Durbin-Wu-Hausman"),
+                ("the instruments agree", checks.get("overidentification"), "Hansen’s J"),
+            ):
+                if check is not None and is_number(check["p_value"]):
+                    p_value = formats.p_text(check["p_value"])
+                    said[-1] += f" That {claim} has p {p_value if '<' in p_value else f'= {p_value}'} ({test})."
         if rows:
             forests.append((_forest(f"{noun_of(group[0])}: {group[0].change}", group[0].quantity, rows), said))
     return forests

@@ -83,6 +83,7 @@ def everything(tables):
         verdict="inconclusive",
         statistic=3.2,
     )
+    add_check(tables, by_instrument, "overidentification", [], p_value=0.0002)
     add_check(tables, effect, "durbin_wu_hausman", [], p_value=0.31)
     for place, (level, value) in enumerate((("64", -1.0), ("512", -9.0))):
         part = {"estimate_id": f"estimate_m{place}", "subgroup_column": "hardware_class, batch_size", "subgroup": f"server, {level}"}
@@ -167,7 +168,7 @@ def test_an_instrument_stands_beside_adjustment_with_its_set_in_words(read):
     assert sentence == (
         "Server: the first stage has an effective F of 3.2 (10 are needed). Effects that it does not exclude, however weak it is"
         " (Anderson-Rubin, 95%): below −0.5 or above +4.0 ms, so the set is unbounded."
-        " That the two are the same has p = 0.31 (Durbin-Wu-Hausman)."
+        " That the two are the same has p = 0.31 (Durbin-Wu-Hausman). That the instruments agree has p < 0.001 (Hansen’s J)."
     )
 
 
