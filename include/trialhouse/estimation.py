@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialhouse import __version__
+import trialhouse.configurations
 from trialhouse.configurations import configurations, data_id
 from trialhouse.hardware.classes import HOST
-from trialhouse.identity import content_id
+from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
@@ -109,7 +109,8 @@ def _land_configurations(registration: Registration, frame: pd.DataFrame, landin
         return  # a choice between configurations rests on the accuracy of their weights, which a table does not tell
     if registration.study.hardware_classes == (HOST.name,):
         return  # nothing was put to work, so there is nothing to choose a configuration for
-    key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": __version__}
+    version = code_version(Path(trialhouse.configurations.__file__))
+    key = {"study_id": registration.study_id, "data_id": data_id(registration.study, frame), "code_version": version}
     unit_id = content_id("configurations", key)
     if landing.has("configurations", unit_id):
         return

@@ -6,7 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trialhouse import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +32,14 @@ def canonical_json(content: Any) -> str:
 def content_id(prefix: str, content: Mapping[str, Any]) -> str:
     """`<prefix>_<16 hex digits>` of the content's SHA-256."""
     return f"{prefix}_{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:ID_LENGTH]}"
+
+
+@cache
+def code_version(code: Path) -> str:
+    """`<version>+<8 hex digits>` of a Python file, or of all in a folder: changed code is another version before it is released."""
+    files = [code] if code.is_file() else sorted(code.rglob("*.py"))
+    content = "".join(f"{file.relative_to(code.parent).as_posix()}\n{file.read_text(encoding='utf-8')}\n" for file in files)
+    return f"{__version__}+{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def seed_of(purpose: str, key: object) -> int:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-import trialhouse
 from trialhouse.causal.inference import Inference
 from trialhouse.causal.verdict import Check, Verdict, holm
-from trialhouse.identity import content_id
+from trialhouse.identity import code_version, content_id
 
+_ENGINE = Path(__file__).parent
 LIBRARIES = ("dowhy", "econml", "linearmodels", "numpy", "pandas", "pyfixest", "scikit-learn", "scipy", "statsmodels")
 """Distributions whose versions go with every estimate."""
 
@@ -89,7 +90,7 @@ def add_rows(
             "contrast": [contrast.control, contrast.level, *([contrast.per] if contrast.per else [])],
             "method": method,
             "data_id": data_id,
-            "code_version": trialhouse.__version__,
+            "code_version": code_version(_ENGINE),
         },
     )
     results.estimates.append(
@@ -97,7 +98,7 @@ def add_rows(
             "estimate_id": estimate_id,
             "study_id": contrast.study_id,
             "data_id": data_id,
-            "code_version": trialhouse.__version__,
+            "code_version": code_version(_ENGINE),
             "estimand": contrast.estimand,
             "treatment": contrast.treatment,
             "outcome": contrast.outcome,
