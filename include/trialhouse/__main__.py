@@ -225,8 +225,11 @@ def estimate(
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
-    outcome: Annotated[str, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")],
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="A study that asks for laws, whose trials are in the warehouse.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="Or any CSV or Parquet file, one row per trial.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")] = None,
     form: Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")] = "auto",
     size: Annotated[str | None, typer.Option(help="Column: size of the network.")] = None,
     data: Annotated[str | None, typer.Option(help="Column: amount of training data.")] = None,
@@ -241,28 +244,41 @@ def fit(
     draws: Annotated[int, typer.Option(help="Of the bootstrap.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a scaling law to a table, with intervals, and say what the range does not tell."""
-    from trialhouse.laws import law_of_table
-    from trialhouse.reporting.fitted import law_lines, law_rows
+    """Fit the scaling laws of a study, or one to a table, with intervals, and say what the range does not tell."""
+    from trialhouse.laws import law_of_table, laws_of_study
+    from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows
 
-    result = law_of_table(
-        table,
-        form=form,
-        outcome=outcome,
-        columns={"size": size, "data": data, "width": width, "depth": depth, "unique": unique},
-        cluster=cluster,
-        fix=fix or (),
-        delta=delta,
-        drop_highest=drop_highest,
-        keep_transient=keep_transient,
-        draws=draws,
-    )
+    if (study is None) == (table is None):
+        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", "see `trialhouse fit --help`")
+    if study is not None:
+        found = laws_of_study(study, draws=draws)
+        results = found["laws"]
+    elif table is None or outcome is None:
+        raise TrialhouseError("--table goes with --outcome and the column of a factor", remedy="see `trialhouse fit --help`")
+    else:
+        result = law_of_table(
+            table,
+            form=form,
+            outcome=outcome,
+            columns={"size": size, "data": data, "width": width, "depth": depth, "unique": unique},
+            cluster=cluster,
+            fix=fix or (),
+            delta=delta,
+            drop_highest=drop_highest,
+            keep_transient=keep_transient,
+            draws=draws,
+        )
+        found, results = result, [result]
     if as_json:
-        _print_json(result)
+        _print_json(found)
         return
-    if rows := law_rows(result):
-        _print_table(rows)
-    typer.echo("\n".join(law_lines(result)))
+    for number, result in enumerate(results):
+        typer.echo("\n" if number else "", nl=False)
+        if rows := law_rows(result):
+            _print_table(rows)
+        typer.echo("\n".join(law_lines(result)))
+    if study is not None and found["comparisons"]:
+        typer.echo("\n" + "\n".join(comparison_lines(found["comparisons"])))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from trialhouse.configurations import configurations, data_id
 from trialhouse.hardware.classes import HOST
 from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
+from trialhouse.laws import land_laws
 from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
 from trialhouse.tables import read_table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
-    """Estimate all effects that a study registered, try to refute them, compare its configurations, and land it all.
+    """Estimate all effects that a study registered, try to refute them, compare its configurations, fit its laws, and land it all.
 
     The same data and code give the same estimates, which land once; history is never overwritten.
 
@@ -44,6 +45,7 @@ def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
         if not landing.has(table, batch_id):
             landing.write(table, rows, unit_id=batch_id)
     _land_configurations(registration, frame, landing)
+    land_laws(registration, frame, landing)
     return dict(Counter(row["verdict"] for row in results.primary))
 
 

@@ -1,14 +1,23 @@
-"""Scaling laws of any table: from a file to the answer of `trialhouse fit`."""
+"""Scaling laws between the warehouse's two doors, and of any table: what `trialhouse fit` answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trialhouse import __version__
 from trialhouse.errors import LawError
-from trialhouse.scaling_laws import fit_table
+from trialhouse.identity import content_id
+from trialhouse.landing import LandingZone
+from trialhouse.registration import Registration, registered
+from trialhouse.settings import Settings, get_settings
 from trialhouse.tables import read_table
+from trialhouse.warehouse.read import current_study_id, study_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def law_of_table(
@@ -38,6 +47,8 @@ def law_of_table(
     dict
         See `trialhouse.scaling_laws.fit.Law.to_dict`.
     """
+    from trialhouse.scaling_laws import fit_table
+
     law = fit_table(
         read_table(table),
         form=form,
@@ -51,6 +62,43 @@ def law_of_table(
         draws=draws,
     )
     return law.to_dict()
+
+
+def laws_of_study(study_name: str, settings: Settings | None = None, *, draws: int = 1000) -> dict[str, Any]:
+    """Laws of a study's current version, from the published warehouse; lands nothing.
+
+    Returns
+    -------
+    dict
+        `laws` (each as `law_of_table` gives it, with its name and subgroup) and `comparisons`.
+
+    Raises
+    ------
+    LawError
+        If the study registered none.
+    """
+    from trialhouse.scaling_laws.study import fit_study
+
+    settings = settings or get_settings()
+    study_id = current_study_id(study_name, settings)
+    study = registered(study_id, settings).study
+    if not study.laws:
+        raise LawError(f"study {study_name!r} must ask for laws", "none", "add 'laws' to its YAML, or give --table FILE")
+    laws, comparisons = fit_study(study, study_frame(study_id, settings), draws=draws)
+    return {"laws": [law.to_dict() for law in laws], "comparisons": [one.to_dict() for one in comparisons]}
+
+
+def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:
+    """Fit what a study registered and land it; the same data and code land once."""
+    if not registration.study.laws:
+        return
+    from trialhouse.scaling_laws.study import fit_study, rows_of
+
+    rows = rows_of(registration.study_id, __version__, *fit_study(registration.study, frame))
+    unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
+    if rows and not landing.has("laws", unit_id):
+        now = datetime.now(UTC)  # one for all: rows that landed together are one fit
+        landing.write("laws", [{**row, "fitted_at": now} for row in rows], unit_id=unit_id)
 
 
 def _known(text: str) -> tuple[str, float]:

@@ -185,4 +185,32 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "details": "VARCHAR",  # JSON list of objects: the rows that the reason sums up
         "refuted_at": "TIMESTAMP NOT NULL",
     },
+    # One row per law, subgroup and parameter; per pair of subgroups and compared quantity; one without where no law was fitted.
+    "laws": {
+        "law_id": "VARCHAR NOT NULL",
+        "study_id": "VARCHAR NOT NULL",
+        "data_id": "VARCHAR NOT NULL",  # hash of the rows that it rests on
+        "code_version": "VARCHAR NOT NULL",
+        "law": "VARCHAR NOT NULL",  # as the study names it
+        "outcome": "VARCHAR NOT NULL",
+        "columns": "VARCHAR NOT NULL",  # role -> column, as JSON
+        "subgroup": "VARCHAR",  # factor -> level, as JSON
+        "compared_with": "VARCHAR",  # the subgroup that it is held against, as JSON
+        "form": "VARCHAR NOT NULL",
+        "formula": "VARCHAR",
+        "quantity": "VARCHAR NOT NULL",  # a parameter, or what is compared
+        "estimate": "DOUBLE",
+        "standard_error": "DOUBLE",
+        "ci_low": "DOUBLE",  # null: no end
+        "ci_high": "DOUBLE",
+        "is_identified": "BOOLEAN NOT NULL",
+        "trials": "INTEGER NOT NULL",
+        "objective": "DOUBLE",  # summed Huber loss
+        "verdict": "VARCHAR NOT NULL",  # released, withheld
+        "reasons": "VARCHAR",  # JSON list
+        "warnings": "VARCHAR",  # JSON list
+        "sentence": "VARCHAR",  # what a comparison says
+        "choice": "VARCHAR",  # how the form was chosen, as JSON
+        "fitted_at": "TIMESTAMP NOT NULL",
+    },
 }

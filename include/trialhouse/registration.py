@@ -299,6 +299,10 @@ def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]
             expected = f"{name} must not say that the treatment was randomised in an observational study"
             raise SpecError(expected, "assignment 'randomised'", f"fix {name} or design.kind")
         _check_confounding(study, graph, treatment)
+    if study.laws:
+        from trialhouse.scaling_laws.study import check_laws
+
+        check_laws(study, sorted(outcomes | factors))
 
 
 def _check_confounding(study: Study, graph: CausalGraph, treatment: str) -> None:
@@ -322,7 +326,9 @@ def _plain(workload: WorkloadIdentity) -> dict[str, Any]:
 
 def _version_row(planned: Registration) -> dict[str, Any]:
     study = planned.study
-    questions = {key: study.content[key] for key in ("estimands", "indicators", "limits", "refuters", "refuter_simulations", "gates")}
+    questions = {
+        key: study.content[key] for key in ("estimands", "laws", "indicators", "limits", "refuters", "refuter_simulations", "gates")
+    }
     return {
         "study_id": planned.study_id,
         "study_name": study.name,

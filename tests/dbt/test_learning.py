@@ -28,7 +28,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str, list
     examples = {"name": "n_train", "kind": "ordinal", "levels": [100, 900]}
     study = learning_study({"epochs": 3}, (width, examples))
     effect = {**study.content["estimands"][0], "by": "n_train", "dose_response": True}
-    study = study.model_validate({**study.content, "factors": [seeds, width, examples], "estimands": [effect]})
+    law = {"name": "data", "form": "power_law", "outcome": "loss", "data": "n_train", "by": ["width"]}
+    study = study.model_validate({**study.content, "factors": [seeds, width, examples], "estimands": [effect], "laws": [law]})
     registered = registration._land(registration.plan(study, settings), settings)
     *done, killed = registered.trials
     train_trials_for(study, done, settings=settings)
@@ -64,8 +65,13 @@ def test_the_answer_says_how_networks_learnt_and_nothing_of_hardware(house: tupl
     assert validate_study(study_id, settings).is_success
     assert sum(estimate(study_id, settings).values()) == 2
     assert sum(estimate(switching.study_id, settings).values()) == 4
+    assert len(LandingZone(settings.landing_dir).files("laws")) == 1
     assert not LandingZone(settings.landing_dir).files("configurations")  # there is no class to choose one for
     build(settings)
+    with published(settings) as connection:
+        laws = connection.execute("SELECT subgroup, verdict, reasons FROM marts.fct_scaling_laws WHERE is_current ORDER BY 1").fetchall()
+    assert [(subgroup, verdict) for subgroup, verdict, _ in laws] == [('{"width": 2}', "withheld"), ('{"width": 8}', "withheld")]
+    assert all("different places or more, got 2" in reasons for *_, reasons in laws)
     text = write_report(study_id, settings.warehouse, settings.reports_dir).read_text()
     assert "Validation loss by width" in text
     assert text.index("training set 100</td>") < text.index("training set 900</td>")

@@ -27,6 +27,7 @@ MARTS = {
     "fct_outcomes",
     "fct_profiles",
     "fct_refutations",
+    "fct_scaling_laws",
     "fct_treatments",
     "fct_trials",
     "fct_validations",
@@ -59,7 +60,7 @@ def test_an_empty_warehouse_has_every_mart(empty: Settings) -> None:
 def test_unit_tests_of_models_pass(empty: Settings) -> None:
     lines: list[str] = []
     models._dbt(["test", "--select", "test_type:unit"], lines.append, empty)
-    assert sum("of 8 PASS" in line for line in lines) == 8, "\n".join(lines)
+    assert sum("of 9 PASS" in line for line in lines) == 9, "\n".join(lines)
 
 
 def test_every_model_says_its_grain_first(manifest: dict[str, Any]) -> None:
@@ -92,7 +93,8 @@ def test_every_raw_table_is_a_source_and_every_mart_has_a_reader_or_is_documente
 
 def test_results_are_tagged_with_all_that_leads_to_them(manifest: dict[str, Any]) -> None:
     tagged = {node["name"] for node in manifest["nodes"].values() if "results" in node["tags"] and node["resource_type"] == "model"}
-    assert tagged == {f"{kind}_{name}" for kind in ("stg", "fct") for name in ("validations", "estimates", "refutations", "configurations")}
+    names = ("validations", "estimates", "refutations", "configurations")
+    assert tagged == {"stg_laws", "fct_scaling_laws", *(f"{kind}_{name}" for kind in ("stg", "fct") for name in names)}
 
 
 def test_nothing_phones_home_and_python_stays_out() -> None:

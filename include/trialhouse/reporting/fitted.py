@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -22,6 +22,12 @@ def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Whether to believe it, why not, what was left out and what to keep in mind."""
+    if "law" in result:
+        yield f"law {result['law']} of {_subgroup(result['subgroup'])}"
+    if "formula" not in result:
+        yield "verdict: withheld"
+        yield from (f"- {reason}" for reason in result["reasons"])
+        return
     yield f"{result['form']}: {result['formula']}"
     yield f"source: {result['source']}"
     ranges = ", ".join(f"{column} from {low:.3g} to {high:.3g}" for column, (low, high) in result["ranges"].items())
@@ -43,6 +49,20 @@ def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in result["warnings"] if warning not in said)
 
 
-def _interval(ends: tuple[float | None, float | None]) -> str:
+def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How arms differ: constant, exponent, crossing."""
+    yield "comparisons (95% intervals):"
+    for one in comparisons:
+        interval = "" if one["estimate"] is None else f" {one['estimate']:.3g} ({_interval(one['interval'])})"
+        doubt = f"; withheld: {', '.join(one['reasons'])}" if one["reasons"] else ""
+        arms = f"{_subgroup(one['subgroup'])} against {_subgroup(one['compared_with'])}"
+        yield f"- {one['law']}, {arms}: {one['quantity']}{interval}: {one['sentence']}{doubt}"
+
+
+def _subgroup(levels: Mapping[str, Any]) -> str:
+    return ", ".join(f"{factor} = {level}" for factor, level in levels.items()) or "all trials"
+
+
+def _interval(ends: Sequence[float | None]) -> str:
     low, high = ("no end" if end is None else f"{end:.4g}" for end in ends)
     return f"{low} to {high}"

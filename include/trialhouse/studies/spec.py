@@ -17,6 +17,7 @@ from trialhouse.identity import content_id
 from trialhouse.studies.design import Design
 from trialhouse.studies.estimands import Estimand, Gates, Indicator, Limit
 from trialhouse.studies.factors import Factor, Level, Name, SpecModel
+from trialhouse.studies.laws import LawQuestion
 from trialhouse.studies.overrides import changed
 from trialhouse.studies.recorded import Recorded
 from trialhouse.studies.switches import CURVES, NEVER, SWITCHED_AT
@@ -78,6 +79,8 @@ class Study(SpecModel):
     """Binary columns for the binary version of a question."""
     estimands: tuple[Estimand, ...] = Field(min_length=1)
     """What is estimated: registered before the first trial runs."""
+    laws: tuple[LawQuestion, ...] = ()
+    """Scaling laws that are fitted to the trials, registered like the estimands."""
     limits: tuple[Limit, ...] = ()
     """What the report's choice of a configuration per hardware class must keep (it never chooses one that ran out of memory)."""
     recipes: tuple[Name, ...] = ()
@@ -103,7 +106,7 @@ class Study(SpecModel):
     recorded: Recorded | None = None
     """For trials that were run elsewhere: how to read their table."""
 
-    @field_validator("factors", "indicators", "estimands")
+    @field_validator("factors", "indicators", "estimands", "laws")
     @classmethod
     def _unique_names(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
         names = [item.name for item in items]
@@ -121,6 +124,7 @@ class Study(SpecModel):
         self._check_factors()
         self._check_indicators()
         self._check_estimands()
+        self._check_laws()
         self._check_limits()
         self._check_sentinels()
         return self
@@ -217,6 +221,12 @@ class Study(SpecModel):
         for indicator in self.indicators:
             if any(factor.name == indicator.name for factor in self.factors):
                 raise ValueError(f"an indicator needs a name of its own, got the factor {indicator.name!r}; rename it")
+
+    def _check_laws(self) -> None:
+        by = {factor.name for factor in self.factors if factor.assignment != "fixed"} | {HARDWARE_CLASS}
+        for law in self.laws:
+            if unknown := [name for name in law.by if name not in by]:
+                raise ValueError(f"by must name factors {sorted(by)}, got {unknown[0]!r}; fix law {law.name!r}")
 
     def _check_limits(self) -> None:
         for limit in self.limits:

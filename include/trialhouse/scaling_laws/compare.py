@@ -1,0 +1,144 @@
+"""Do two arms differ in their constant or in their exponent, and where do their curves cross?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trialhouse.errors import LawError
+from trialhouse.scaling_laws.fit import Law
+from trialhouse.scaling_laws.forms import Array
+from trialhouse.scaling_laws.intervals import LEVEL
+
+POINTS = 400
+"""Places between which a crossing is looked for."""
+BEYOND = np.log(10.0)
+"""How far above the trials' range a crossing is looked for (log): tenfold."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity of the second law against the first.
+
+    Parameters
+    ----------
+    quantity
+        `difference of beta`, `ratio above E` (of what can be reduced, in the middle of the common range) or `crossing`.
+    estimate, low, high
+        With a 95% interval; NaN where there is none.
+    sentence
+        What it says.
+    """
+
+    quantity: str
+    estimate: float
+    low: float
+    high: float
+    sentence: str
+
+
+def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparison]:
+    """Hold two laws of one form with one factor against each other.
+
+    Notes
+    -----
+    Intervals of differences combine the two profile intervals (Zou & Donner 2008, MOVER), which keeps their asymmetry and is
+    conservative where arms share blocks. The ratio and the crossing come from the bootstrap, draws paired at random.
+
+    Raises
+    ------
+    LawError
+        If the forms differ, have several factors, or a law is missing.
+    """
+    if first.form.name != second.form.name or first.form.roles != ("n",):
+        raise LawError("laws that are compared must have one form, of one factor", f"{first.form.name} and {second.form.name}", "name it")
+    if first.drawn is None or second.drawn is None:
+        raise LawError("laws that are compared must have been fitted", "one that is withheld without parameters", "see its reasons")
+    found = [_difference(first, second, k, names) for k in range(len(first.form.parameters)) if _is_exponent(first, k)]
+    if first.form.names[0] == "E":
+        found.append(_difference(first, second, 0, names))
+    middle, ends = _common(first, second)
+    found.append(_ratio(first, second, middle, names))
+    found.append(_crossing(first, second, ends, names))
+    return found
+
+
+def _is_exponent(law: Law, k: int) -> bool:
+    parameter = law.form.parameters[k]
+    return parameter.link == "identity" and "exponent" in parameter.meaning
+
+
+def _difference(first: Law, second: Law, k: int, names: tuple[str, str]) -> Comparison:
+    name = first.form.names[k]
+    (a, b), ((al, ah), (bl, bh)) = ((law.parameters[name] for law in (first, second)), (law.intervals[name] for law in (first, second)))
+    estimate = b - a
+    low, high = estimate - np.hypot(b - bl, ah - a), estimate + np.hypot(bh - b, a - al)
+    says = "cannot be told apart" if low <= 0 <= high else f"{'larger' if estimate > 0 else 'smaller'} with {names[1]}"
+    return Comparison(f"difference of {name}", estimate, float(low), float(high), f"{name} of {names[0]} and {names[1]}: {says}")
+
+
+def _common(first: Law, second: Law) -> tuple[float, tuple[float, float]]:
+    logs = [law.sample.points["n"] for law in (first, second)]
+    low, high = max(values.min() for values in logs), min(values.max() for values in logs)
+    if low >= high:
+        raise LawError("laws that are compared must overlap in their factor", "ranges without a common part", "add trials")
+    return (low + high) / 2, (low, high)
+
+
+def _above_floor(law: Law, coordinates: Array, log_n: Array) -> Array:
+    """Logarithm of the curve less E (b x n)."""
+    level = law.form.predict(coordinates, {"n": log_n})
+    floor = law.form.natural(coordinates)[:, :1] if law.form.names[0] == "E" else 0.0
+    return np.log(np.maximum(level - floor, 1e-300))
+
+
+def _paired(first: Law, second: Law) -> tuple[Array, Array]:
+    assert first.drawn is not None
+    assert second.drawn is not None
+    count = min(len(first.drawn.coordinates), len(second.drawn.coordinates))
+    order = np.random.default_rng(0).permutation(count)
+    return first.drawn.coordinates[:count], second.drawn.coordinates[:count][order]
+
+
+def _ratio(first: Law, second: Law, middle: float, names: tuple[str, str]) -> Comparison:
+    there = np.array([middle])
+    a, b = _paired(first, second)
+    ratio = float(_above_floor(second, second.coordinates[None], there)[0, 0] - _above_floor(first, first.coordinates[None], there)[0, 0])
+    draws = (_above_floor(second, b, there) - _above_floor(first, a, there))[:, 0]
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    says = "cannot be told from 1" if low <= 0 <= high else f"{'more' if ratio > 0 else 'less'} is left with {names[1]}"
+    what = f"what can be reduced, at {np.exp(middle):.3g}, {names[1]} over {names[0]}: {says}"
+    return Comparison("ratio above E", float(np.exp(ratio)), float(np.exp(low)), float(np.exp(high)), what)
+
+
+def _crossing(first: Law, second: Law, ends: tuple[float, float], names: tuple[str, str]) -> Comparison:
+    """The place from which on one arm stays the better one, and the share of draws in which there is such a place."""
+    log_n = np.linspace(ends[0], ends[1] + BEYOND, POINTS)
+    a, b = _paired(first, second)
+    where = _last_crossing(second.form.curve(b, {"n": log_n})[0] - first.form.curve(a, {"n": log_n})[0], log_n)
+    gap = second.form.curve(second.coordinates[None], {"n": log_n})[0] - first.form.curve(first.coordinates[None], {"n": log_n})[0]
+    place = float(np.exp(_last_crossing(gap, log_n)[0]))
+    share = float(np.isfinite(where).mean())
+    if not np.isfinite(place) or share < LEVEL:
+        reach = f"between {np.exp(log_n[0]):.3g} and {np.exp(log_n[-1]):.3g}"
+        return Comparison(
+            "crossing", np.nan, np.nan, np.nan, f"no crossing {reach} that {LEVEL:.0%} of draws agree on ({share:.0%} have one)"
+        )
+    low, high = np.exp(np.nanquantile(where, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    after = names[1] if (float(gap[0, -1]) < 0) == first.form.is_log else names[0]
+    beyond = "" if np.log(place) <= ends[1] else ", above the trials' range"
+    return Comparison(
+        "crossing", place, float(low), float(high), f"from {place:.3g} ({low:.3g} to {high:.3g}) on {after} is better{beyond}"
+    )
+
+
+def _last_crossing(gaps: Array, log_n: Array) -> Array:
+    """Where each row changes its sign last, between two points by a straight line; NaN where it does not."""
+    turns = np.signbit(gaps[:, 1:]) != np.signbit(gaps[:, :-1])
+    last = turns.shape[1] - 1 - turns[:, ::-1].argmax(axis=1)
+    row = np.arange(len(gaps))
+    before, after = gaps[row, last], gaps[row, last + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        place = log_n[last] + (log_n[1] - log_n[0]) * before / (before - after)
+    return np.where(turns.any(axis=1), place, np.nan)

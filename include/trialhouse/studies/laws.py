@@ -1,0 +1,55 @@
+"""The scaling laws that a study asks for, as its YAML says it."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from trialhouse.studies.factors import Name, SpecModel
+
+ROLES = ("size", "data", "width", "depth", "unique")
+
+
+class LawQuestion(SpecModel):
+    """One law, registered before the first trial runs: how an outcome falls (or a score rises) with size, data or both."""
+
+    name: Name
+    """Short name, unique in the study."""
+    question: str | None = None
+    """The same in words."""
+    form: Name = "auto"
+    """A form of `trialhouse fit` (README.md, 'Laws'); `auto` takes the one that forecasts held-out trials best."""
+    outcome: Name
+    """A loss or an error, which is positive; for the form `bounded` a score between 0 and 1."""
+    size: Name | None = None
+    """Column with the size of the network: a factor, or an outcome such as `parameters`."""
+    data: Name | None = None
+    """Column with the amount of training data."""
+    width: Name | None = None
+    """Column with the width of the network."""
+    depth: Name | None = None
+    """Column with the depth of the network."""
+    unique: Name | None = None
+    """Column with the amount of distinct data, where `data` counts repetitions."""
+    by: tuple[Name, ...] = ()
+    """Factors of which each combination of levels has a law of its own."""
+    compare: Name | None = None
+    """One of `by`: do its levels change the constant or the exponent, and where do their curves cross? Needs a form that is named."""
+    fix: dict[str, float] = Field(default_factory=dict)
+    """Parameters that are known: `{E: 0}`."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Role -> column."""
+        return {role: column for role in ROLES if (column := getattr(self, role)) is not None}
+
+    @model_validator(mode="after")
+    def _check(self) -> LawQuestion:
+        where = f"fix law {self.name!r}"
+        if not self.columns:
+            raise ValueError(f"a law needs the column of a factor ({', '.join(ROLES)}), got none; {where}")
+        if self.compare is not None and self.compare not in self.by:
+            raise ValueError(f"compare must be one of by {list(self.by)}, got {self.compare!r}; {where}")
+        if self.form == "auto" and (self.compare is not None or self.fix):
+            field = "compare" if self.compare is not None else "fix"
+            raise ValueError(f"{field} needs a form that is named, got auto; {where}")
+        return self
