@@ -11,9 +11,9 @@ def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "parameter": name,
-            "value": f"{value:.5g}",
+            "value": "" if value is None else f"{value:.5g}",
             "95% interval": _interval(result["intervals"][name]),
-            "standard error": f"{result['standard_errors'][name]:.3g}",
+            "standard error": "" if (error := result["standard_errors"][name]) is None else f"{error:.3g}",
             "": "not identified" if name in result["not_identified"] else "",
         }
         for name, value in result["parameters"].items()

@@ -55,18 +55,13 @@ def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparis
         raise LawError("laws that are compared must have one form, of one factor", f"{first.form.name} and {second.form.name}", "name it")
     if first.drawn is None or second.drawn is None:
         raise LawError("laws that are compared must have been fitted", "one that is withheld without parameters", "see its reasons")
-    found = [_difference(first, second, k, names) for k in range(len(first.form.parameters)) if _is_exponent(first, k)]
+    found = [_difference(first, second, k, names) for k in range(len(first.form.parameters)) if first.form.parameters[k].is_exponent]
     if first.form.names[0] == "E":
         found.append(_difference(first, second, 0, names))
     middle, ends = _common(first, second)
     found.append(_ratio(first, second, middle, names))
     found.append(_crossing(first, second, ends, names))
     return found
-
-
-def _is_exponent(law: Law, k: int) -> bool:
-    parameter = law.form.parameters[k]
-    return parameter.link == "identity" and "exponent" in parameter.meaning
 
 
 def _difference(first: Law, second: Law, k: int, names: tuple[str, str]) -> Comparison:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ OFF = 6.0
 """Robust standard deviations from the curve that make a point an outlier."""
 NEAR = 1.5
 """Loss per row, over the lowest, up to which a range is as good as any."""
-RISE_LEVEL, TRANSIENT_LEVEL = 1e-3, 1e-2
-"""False alarms, Bonferroni-corrected, per table."""
+RISE_LEVEL, TRANSIENT_LEVEL, MISFIT_LEVEL = 1e-3, 1e-2, 1e-3
+"""False alarms per table, the first two Bonferroni-corrected."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,11 @@ def _turns(means: Array) -> bool:
 
 def wrong_way(form: Form, coordinates: Array) -> str | None:
     """A loss that grows, or a score that falls, with the factor."""
-    exponents = {"c0"} if not form.is_monotone else {"alpha", "beta", "gamma", "delta"}
-    bad = [
-        parameter.name
-        for parameter, value in zip(form.parameters, coordinates, strict=True)
-        if parameter.link == "identity" and parameter.name in exponents and value < 0 and "exponent" in parameter.meaning
-    ]
-    if not bad or not form.is_monotone:
+    if not form.is_monotone:
+        return None
+    pairs = zip(form.parameters, coordinates, strict=True)
+    bad = [parameter.name for parameter, value in pairs if parameter.is_exponent and value < 0]
+    if not bad:
         return None
     better = "falls" if form.is_log else "rises"
     return f"the exponent {', '.join(bad)} is negative: a law of this form {better}; is the outcome a score, or another form meant?"
@@ -126,6 +125,36 @@ def outliers(form: Form, sample: LawSample, coordinates: Array) -> str | None:
     )
 
 
+def misfit(form: Form, sample: LawSample, coordinates: Array) -> str | None:
+    """A pattern along a factor that the curve leaves: ranks of residuals on squares, cubes and products of the factors."""
+    from scipy import stats
+
+    level, _ = form.curve(coordinates[None], sample.points)
+    ranks = stats.norm.ppf(stats.rankdata(form.on_scale(sample.outcome) - level[0]) / (len(sample) + 1))
+    scaled = [(values - values.mean()) / values.std() for values in sample.points.values()]
+    bends = [*(one**power for one in scaled for power in (2, 3)), *(a * b for a, b in combinations(scaled, 2))]
+    plain = np.column_stack([np.ones(len(sample)), *scaled])
+    full = np.column_stack([plain, *bends])
+    rank_plain, rank_full = np.linalg.matrix_rank(plain), np.linalg.matrix_rank(full)
+    freedom = len(sample) - rank_full
+    if freedom < 5 or rank_full == rank_plain:
+        return None
+    left = [float(np.sum((ranks - matrix @ np.linalg.lstsq(matrix, ranks, rcond=None)[0]) ** 2)) for matrix in (plain, full)]
+    score = (left[0] - left[1]) / (rank_full - rank_plain) / max(left[1] / freedom, 1e-300)
+    if float(stats.f.sf(score, rank_full - rank_plain, freedom)) >= MISFIT_LEVEL:
+        return None
+    return (
+        "what the curve leaves follows a pattern along the factors: the form is not quite theirs, and intervals, which take it for true, "
+        "are too short; hold other forms against it (--form auto)"
+    )
+
+
+def perfect(form: Form, sample: LawSample, objective: float, delta: float) -> str | None:
+    """A curve through all points."""
+    least = 1e-10 * (np.ptp(form.on_scale(sample.outcome)) if np.isinf(delta) else delta)
+    return None if objective > len(sample) * least**2 else "the curve passes through all points: without noise intervals mean nothing"
+
+
 def unidentified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:
     """Parameter -> why the data do not determine it."""
     found: dict[str, str] = {}
@@ -141,7 +170,7 @@ def unidentified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:
             end, open_end = (high, "lower") if np.isinf(low) else (low, "upper")
             other = parameter.natural(np.array(end))
             found[name] = f"{name} is not identified by this range: its interval has no {open_end} end (the other is {other:.3g})"
-        elif parameter.link == "identity" and "exponent" in parameter.meaning:
+        elif parameter.is_exponent:
             if low <= 0 <= high:
                 found[name] = f"the exponent {name} is not identified by this range: its interval ({low:.3g} to {high:.3g}) includes 0"
             elif high - low > 2 * abs(value):

@@ -13,10 +13,10 @@ from trialhouse.errors import LawError
 from trialhouse.scaling_laws import diagnostics
 from trialhouse.scaling_laws.choice import Choice, candidates_for, choose
 from trialhouse.scaling_laws.forms import Array, Form
-from trialhouse.scaling_laws.intervals import LEVEL, Draws, bootstrap, cost_of, profile_intervals
+from trialhouse.scaling_laws.intervals import LEVEL, Draws, bootstrap, profile_intervals
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.scaling_laws.sample import LawSample, make_sample
-from trialhouse.scaling_laws.search import mean_stop, optimum, ranked_starts
+from trialhouse.scaling_laws.search import MeanStop, mean_stop, optimum, ranked_starts
 
 DELTA = 1e-3
 """Where the Huber loss turns from square to straight, as in Hoffmann et al. (2022)."""
@@ -101,9 +101,9 @@ class Law:
         return np.cov(self.drawn.coordinates.T) if self.drawn is not None else np.empty((0, 0))
 
     def to_dict(self) -> dict[str, Any]:
-        """As `trialhouse fit --json` prints it; an interval's end that there is not is null."""
+        """As `trialhouse fit --json` prints it; what is infinite is null."""
         columns = dict(self.sample.columns)
-        return {
+        content = {
             "form": self.form.name,
             "formula": self.form.formula,
             "source": self.form.source,
@@ -111,7 +111,7 @@ class Law:
             "columns": columns,
             "fixed": dict(self.form.fixed),
             "parameters": self.parameters,
-            "intervals": {name: [_finite(low), _finite(high)] for name, (low, high) in self.intervals.items()},
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "interval_level": LEVEL,
             "standard_errors": self.standard_errors,
             "covariance": {
@@ -123,7 +123,7 @@ class Law:
                 "matrix": self.covariance.tolist(),
             },
             "not_identified": list(self.not_identified),
-            "objective": _finite(self.objective),
+            "objective": self.objective,
             "delta": self.delta,
             "rows": len(self.sample),
             "repeated_units": None if self.sample.clusters is None else self.sample.units,
@@ -138,6 +138,7 @@ class Law:
             "search": dict(self.search),
             "choice": None if self.choice is None else self.choice.to_dict(),
         }
+        return {key: _finite(value) for key, value in content.items()}
 
 
 def fit_table(
@@ -232,10 +233,12 @@ def fit_sample(
         *diagnostics.sentences(
             [
                 diagnostics.wrong_way(form, best.coordinates),
+                diagnostics.misfit(form, sample, best.coordinates),
+                diagnostics.perfect(form, sample, best.objective, delta),
                 diagnostics.outliers(form, sample, best.coordinates),
                 _of_the_floor(form, ends),
                 _of_the_draws(drawn),
-                _of_the_stop(form, stop.objective / max(best.objective, 1e-300), stop.coordinates),
+                _of_the_stop(form, stop, best.objective, ends),
             ]
         ),
     ]
@@ -254,7 +257,7 @@ def fit_sample(
         form=form,
         sample=sample,
         coordinates=best.coordinates,
-        objective=cost_of(form, sample, best.coordinates, delta),
+        objective=best.objective,
         delta=delta,
         ends=ends,
         drawn=drawn,
@@ -276,15 +279,22 @@ def _of_the_draws(drawn: Draws) -> str | None:
     return None if drawn.converged >= 0.99 else f"only {drawn.converged:.1%} of the bootstrap draws converged"
 
 
-def _of_the_stop(form: Form, ratio: float, coordinates: Array) -> str | None:
-    if ratio < STOPPED_EARLY:
+def _of_the_stop(form: Form, stop: MeanStop, lowest: float, ends: Array) -> str | None:
+    """Only where it matters: above the lowest loss, with a parameter outside of its interval."""
+    is_inside = ((ends[:, 0] <= stop.coordinates) & (stop.coordinates <= ends[:, 1])).all()
+    if is_inside or stop.objective < STOPPED_EARLY * lowest:
         return None
-    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(form.names, form.natural(coordinates), strict=True))
+    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(form.names, form.natural(stop.coordinates), strict=True))
     return (
-        f"a fit to the averaged instead of the summed loss stops early with usual tolerances, at {ratio:.3g} times the lowest loss "
-        f"({values}): do not compare with such a fit"
+        f"a fit to the averaged instead of the summed loss stops early with usual tolerances, at a loss of {stop.objective:.4g} "
+        f"where the lowest is {lowest:.4g} ({values}): do not compare with such a fit"
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    """The same with null in the place of numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

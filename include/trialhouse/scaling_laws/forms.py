@@ -53,6 +53,11 @@ class Parameter:
     unit: str = "none"
     link: Link = "identity"
 
+    @property
+    def is_exponent(self) -> bool:
+        """Whether it says how fast the curve falls."""
+        return self.link == "identity" and "exponent" in self.meaning
+
     def natural(self, coordinate: Array) -> Array:
         """Values from coordinates."""
         if self.link == "log":
@@ -90,6 +95,8 @@ class Form:
         Whether points are compared with the curve by their logarithms (positive losses) or as they are (scores).
     is_monotone
         Whether no member of the family has a minimum or a peak in between.
+    fixed
+        Parameters that are known, with their values; they are not among `parameters`.
     """
 
     name: str

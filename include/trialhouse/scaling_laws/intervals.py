@@ -13,13 +13,13 @@ import numpy as np
 
 from trialhouse.scaling_laws.forms import Array, Form
 from trialhouse.scaling_laws.sample import LawSample
-from trialhouse.scaling_laws.solver import minimise, objective
+from trialhouse.scaling_laws.solver import minimise
 
 LEVEL = 0.95
 LEAST = 0.02
 """Share of the largest dispersion below which a parameter's own is not believed: it then moves nothing, and no draw moves it."""
-REACH = {"log": 14.0, "logit": 14.0, "identity": 8.0}
-"""Farthest from the estimate that an end is looked for: a factor of a million, or 8 for an exponent."""
+REACH = {"log": 80.0, "logit": 20.0, "identity": 8.0}
+"""Farthest from the estimate that an end is looked for: 8 for an exponent; far for what may be estimated at next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,3 @@ def _ends(form: Form, sample: LawSample, coordinates: Array, lowest: float, allo
         distance = np.where(np.isfinite(distance), distance, reach)
     found = np.where(np.isnan(found), np.where(np.isinf(outside), np.inf, outside), found)
     return np.asarray((coordinates[number] + side * found).reshape(size, 2))
-
-
-def cost_of(form: Form, sample: LawSample, coordinates: Array, delta: float) -> float:
-    """The summed Huber loss of one law."""
-    return float(objective(form, coordinates[None], sample.points, form.on_scale(sample.outcome), delta)[0])

@@ -100,8 +100,6 @@ def make_sample(
         For a missing column, a missing or impossible value, or rows that cannot determine the form.
     """
     chosen = _roles(form, columns)
-    if form.roles == ("n",) and "n" not in chosen:  # pragma: no cover - _roles renames
-        raise AssertionError
     for name in (outcome, *chosen.values(), *([cluster] if cluster else [])):
         if name not in frame.columns:
             raise LawError("column must be one of the table's", repr(name), f"it has {', '.join(map(str, frame.columns))}")

@@ -184,3 +184,32 @@ def test_the_averaged_fit_is_warned_of() -> None:
     law = fit(PLANTED["chinchilla"].table(0), "chinchilla")
     assert any("averaged instead of the summed loss stops early" in warning for warning in law.warnings)
     assert law.search["mean_scaled_stop"]["objective"] > 1.01 * law.objective
+
+
+def test_a_wrong_form_is_told_and_the_right_one_is_not() -> None:
+    """A false alarm on one of five sound tables has a chance of 1 in 200."""
+    said = "follows a pattern along the factors"
+    assert any(said in warning for warning in fit(ONE.table(0), "pure_power_law").warnings)
+    assert not any(said in warning for seed in range(5) for warning in fit(ONE.table(seed), draws=100, keep_transient=True).warnings)
+
+
+def test_noise_alone_is_no_law() -> None:
+    frame = ladder()().assign(y=1.5 * np.exp(np.random.default_rng(0).normal(0, 0.02, 36)))
+    for form in ("power_law", "pure_power_law"):
+        assert fit(frame, form, draws=100).verdict == "withheld"
+
+
+def test_points_without_noise_have_no_intervals_to_speak_of() -> None:
+    law = fit(ONE.table(0, noise=0.0))
+    assert law.parameters == pytest.approx(dict(ONE.truth), rel=1e-6)
+    assert any("passes through all points" in warning for warning in law.warnings)
+    assert json.dumps(law.to_dict(), allow_nan=False)
+
+
+def test_an_irreducible_loss_of_next_to_nothing_has_an_upper_end() -> None:
+    """A straight line on log axes: E is estimated at almost 0, far below any value that would matter."""
+    law = fit(PLANTED["pure_power_law"].table(3), draws=100)
+    low, high = law.intervals["E"]
+    assert low == 0
+    assert 0 < high < 1
+    assert "E" not in law.not_identified
