@@ -34,7 +34,7 @@ def study_page(study: Study) -> str:
 | estimand | effect | held while the treatment is set | primary |
 |---|---|---|---|
 {estimands}
-
+{_laws(study)}
 Registered before the first trial runs; a failed gate stops the estimation. A trial that landed is not run again unless asked for.
 Trigger it with the form for fewer blocks or classes. The answer: `reports/{study.name}/index.html` in the home.
 """
@@ -43,6 +43,16 @@ Trigger it with the form for fewer blocks or classes. The answer: `reports/{stud
 def broken_page(name: str, reason: str) -> str:
     """Why a YAML is no study, in Markdown."""
     return f"# {name} cannot be read\n\n{reason}\n\nMend the file: this DAG becomes the study within a minute.\n"
+
+
+def _laws(study: Study) -> str:
+    if not study.laws:
+        return ""
+    rows = (
+        f"| `{law.name}` | {law.outcome} by {' and '.join(law.columns.values())} | {law.form} | {', '.join(law.by) or 'all trials'} |"
+        for law in study.laws
+    )
+    return "\n".join(["\n| law | curve | form | one for each |\n|---|---|---|---|", *rows, ""])
 
 
 def _levels(factor: Factor) -> str:

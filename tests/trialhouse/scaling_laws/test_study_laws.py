@@ -15,6 +15,7 @@ from trialhouse.raw_tables import RAW_TABLES
 from trialhouse.scaling_laws import fit_table
 from trialhouse.scaling_laws.study import check_laws, fit_study, rows_of
 from trialhouse.studies.catalogue import load_study
+from trialhouse.studies.page import study_page
 from trialhouse.studies.spec import Study, one_line
 
 LAW: dict[str, Any] = {"name": "rate", "form": "pure_power_law", "outcome": "loss", "data": "n_train", "by": ["learner"]}
@@ -102,3 +103,8 @@ def test_a_spec_that_is_none_is_refused_in_one_line(changes: dict[str, Any], sai
     with pytest.raises(ValidationError) as error:
         study(**changes)
     assert said in str(one_line(error.value, "theory_rates.yaml"))
+
+
+def test_the_page_of_a_study_names_its_laws() -> None:
+    assert "| `rate` | loss by n_train | pure_power_law | learner |" in study_page(study())
+    assert "| law |" not in study_page(Study.model_validate({**study().content, "laws": []}))
