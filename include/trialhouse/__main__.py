@@ -23,6 +23,16 @@ Changes = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LawForm = Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")]
+Size = Annotated[str | None, typer.Option(help="Column: size of the network.")]
+Data = Annotated[str | None, typer.Option(help="Column: amount of training data.")]
+Width = Annotated[str | None, typer.Option(help="Column: width of the network.")]
+Depth = Annotated[str | None, typer.Option(help="Column: depth of the network.")]
+Unique = Annotated[str | None, typer.Option(help="Column: amount of distinct data, where data are repeated.")]
+Fix = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")]
+DropHighest = Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")]
+KeepTransient = Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")]
+Draws = Annotated[int, typer.Option(help="Of the bootstrap.")]
 
 
 @app.command()
@@ -279,6 +289,51 @@ def fit(
         typer.echo("\n".join(law_lines(result)))
     if study is not None and found["comparisons"]:
         typer.echo("\n" + "\n".join(comparison_lines(found["comparisons"])))
+
+
+@app.command()
+def forecast(
+    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
+    outcome: Annotated[str, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")],
+    do: Annotated[list[str], typer.Option("--do", metavar="NAME=VALUE", help="data=10x, data=200e9, size=2x; repeatable.")],
+    at: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Where it starts; default: the largest trial.")] = None,
+    form: LawForm = "auto",
+    size: Size = None,
+    data: Data = None,
+    width: Width = None,
+    depth: Depth = None,
+    unique: Unique = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    fix: Fix = None,
+    drop_highest: DropHighest = 0,
+    keep_transient: KeepTransient = False,
+    assignment: Annotated[str, typer.Option(help="How the factors came about: randomised, observational or unknown.")] = "unknown",
+    farthest: Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")] = 2.0,
+    draws: Draws = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an intervention would do, by a scaling law, beside what a passive observer would expect."""
+    from trialhouse.forecasting import LawQuestion, assignment_named, forecast_of_table
+    from trialhouse.reporting.forecasted import forecast_lines, forecast_rows
+
+    named = {"size": size, "data": data, "width": width, "depth": depth, "unique": unique}
+    question = LawQuestion(
+        outcome=outcome,
+        columns={role: column for role, column in named.items() if column is not None},
+        form=form,
+        cluster=cluster,
+        fix=fix or (),
+        drop_highest=drop_highest,
+        keep_transient=keep_transient,
+        draws=draws,
+    )
+    found = forecast_of_table(table, question, do=do, at=at or (), assignment=assignment_named(assignment), farthest=farthest)
+    result = found.to_dict()
+    if as_json:
+        _print_json(result)
+        return
+    typer.echo("\n".join(forecast_lines(result)) + "\n")
+    _print_table(forecast_rows(result))
 
 
 @app.command()

@@ -71,3 +71,7 @@ class TableError(TrialhouseError):
 
 class LawError(TrialhouseError):
     """A scaling law that cannot be fitted to these rows, or a form that is not known."""
+
+
+class ForecastError(TrialhouseError):
+    """A forecast or an allocation that a law and its trials do not support."""

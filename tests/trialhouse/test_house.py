@@ -29,7 +29,7 @@ FLOORS = [
     {"pruning"},
     {"training"},
     {"warehouse"},
-    {"laws"},
+    {"forecasting", "laws"},
     {"estimation", "explanation", "power", "preview"},
     {"reporting"},
     {"orchestration"},

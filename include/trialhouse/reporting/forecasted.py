@@ -1,0 +1,42 @@
+"""A forecast in words, for a terminal: what `trialhouse forecast` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The causal forecast and what passive observers would say, a row each."""
+    rows = {f"causal: {result['form']}": result}
+    rows |= {f"correlational: looks at {name} alone": effect for name, effect in result["correlational"].items()}
+    return [
+        {
+            "forecast": name,
+            "before": _short(effect["before"]["mean"]),
+            "after": _short(effect["after"]["mean"]),
+            "difference": f"{effect['difference']:+.3g}",
+            "95% interval": _ends(effect["difference_interval"]),
+            "one new trial": _ends(effect["after"]["new_trial_interval"]),
+        }
+        for name, effect in rows.items()
+    ]
+
+
+def forecast_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """The answer, where it starts, how far it reaches, and on what each kind of forecast rests."""
+    yield f"{result['sentence']}."
+    yield f"start: {result['start_is']}, {result['start_reach']['sentence']}"
+    yield f"reach: {result['reach']['sentence']}"
+    yield f"causal: {result['rests_on']['causal']}"
+    if result["correlational"]:
+        yield f"correlational: {result['rests_on']['correlational']}"
+    yield from (f"caveat: {caveat}" for caveat in result["caveats"])
+
+
+def _ends(ends: tuple[float, float]) -> str:
+    return f"{_short(ends[0])} to {_short(ends[1])}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"

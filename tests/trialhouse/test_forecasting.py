@@ -1,0 +1,56 @@
+"""`trialhouse forecast --table`: from a file to an answer in words and in JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.benchmarks.planted_laws import PLANTED
+from trialhouse.__main__ import app
+from trialhouse.errors import ForecastError, LawError
+
+LAW = PLANTED["chinchilla"]
+USUAL = ("--form", "chinchilla", "--outcome", "loss", "--size", "N", "--data", "D", "--draws", "100")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "runs.csv"
+    LAW.table(1).rename(columns={"size": "N", "data": "D", "y": "loss"}).assign(C=lambda frame: frame["D"] ** 0.9).to_csv(path, index=False)
+    return path
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_a_forecast_in_words_and_in_json_is_the_same(table: Path) -> None:
+    asked = ("forecast", "--table", table, *USUAL, "--do", "data=10x", "--at", "size=1e9,D=1e10", "--assignment", "randomised")
+    said, content = run(*asked), json.loads(run(*asked, "--json"))
+    assert content["sentence"] in said
+    assert content["start"] == {"N": 1e9, "D": 1e10}
+    assert content["end"] == {"N": 1e9, "D": 1e11}
+    assert set(content["correlational"]) == {"D", "the product of all factors"}
+    assert "correlational: looks at D alone" in said
+    assert "causal: a design assigned N and D" in said
+    assert "'C' goes with 'D' (correlation 1.00)" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (("--do", "steps=2x"), ForecastError, "one of the law's"),
+        (("--do", "data=2x", "--assignment", "random"), ForecastError, "got 'random'"),
+        (("--do", "data=2x", "--fix", "E"), LawError, "NAME=VALUE"),
+        (("--do", "data=1e6x"), ForecastError, "must stay within 100 times of the trials"),
+    ],
+)
+def test_mistakes_are_one_line(table: Path, options: tuple[str, ...], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        run("forecast", "--table", table, *USUAL, *options)
