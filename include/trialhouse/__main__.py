@@ -316,17 +316,8 @@ def forecast(
     from trialhouse.forecasting import LawQuestion, assignment_named, forecast_of_table
     from trialhouse.reporting.forecasted import forecast_lines, forecast_rows
 
-    named = {"size": size, "data": data, "width": width, "depth": depth, "unique": unique}
-    question = LawQuestion(
-        outcome=outcome,
-        columns={role: column for role, column in named.items() if column is not None},
-        form=form,
-        cluster=cluster,
-        fix=fix or (),
-        drop_highest=drop_highest,
-        keep_transient=keep_transient,
-        draws=draws,
-    )
+    columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+    question = LawQuestion(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
     found = forecast_of_table(table, question, do=do, at=at or (), assignment=assignment_named(assignment), farthest=farthest)
     result = found.to_dict()
     if as_json:
@@ -334,6 +325,59 @@ def forecast(
         return
     typer.echo("\n".join(forecast_lines(result)) + "\n")
     _print_table(forecast_rows(result))
+
+
+@app.command()
+def allocate(
+    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
+    outcome: Annotated[str, typer.Option(help="Column: a loss or an error.")],
+    budget: Annotated[float, typer.Option(help="In FLOPs, or in units of --cost.")],
+    cost: Annotated[
+        str | None, typer.Option(help="Column of a measured cost (FLOPs, seconds, joules, money) instead of counted FLOPs.")
+    ] = None,
+    flops_per_example_parameter: Annotated[float, typer.Option(help="FLOPs = this x size x data, without --cost.")] = 6.0,
+    limit: Annotated[
+        list[str] | None, typer.Option(metavar="NAME<=NUMBER", help="Of a factor or a column (size<=1e9, latency_ms<=20); repeatable.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="How many next trials to propose.")] = 4,
+    trial_budget: Annotated[
+        float | None, typer.Option(help="What a next trial may cost; default: as much as the dearest there was.")
+    ] = None,
+    form: LawForm = "auto",
+    size: Size = None,
+    data: Data = None,
+    width: Width = None,
+    depth: Depth = None,
+    unique: Unique = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    fix: Fix = None,
+    drop_highest: DropHighest = 0,
+    keep_transient: KeepTransient = False,
+    farthest: Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")] = 2.0,
+    draws: Draws = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Split a budget over size, data and the like by a scaling law, and propose the trials that would make it surer."""
+    from trialhouse.forecasting import LawQuestion, allocation_of_table
+    from trialhouse.reporting.allocated import allocation_lines
+
+    columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+    question = LawQuestion(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+    result = allocation_of_table(
+        table,
+        question,
+        budget=budget,
+        cost=cost,
+        per=flops_per_example_parameter,
+        limits=limit or (),
+        farthest=farthest,
+        batch=batch,
+        trial_budget=trial_budget,
+    ).to_dict()
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo("\n".join(allocation_lines(result)))
 
 
 @app.command()
@@ -370,6 +414,11 @@ def query(sql: Annotated[str, typer.Argument(help="SQL for the published warehou
         _print_json(rows)
     else:
         _print_table(rows)
+
+
+def _named(**columns: str | None) -> dict[str, str]:
+    """Role -> column, of those that were named."""
+    return {role: column for role, column in columns.items() if column is not None}
 
 
 def _quiet(line: str) -> None:

@@ -1,4 +1,4 @@
-"""From a table to forecasts: the laws' what-if questions, asked of any file."""
+"""From a table to forecasts and allocations: questions to laws, asked of any file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, get_args
 
 from trialhouse.errors import ForecastError, LawError
 from trialhouse.scaling_laws import Law, fit_table
+from trialhouse.scaling_laws.allocate import Allocation, allocate
+from trialhouse.scaling_laws.cost import flops, measured, read_limits
 from trialhouse.scaling_laws.forecast import Assignment, Forecast, forecast
 from trialhouse.scaling_laws.support import FARTHEST, moves_along, read_changes, read_places
 from trialhouse.tables import read_table
@@ -72,6 +74,45 @@ def forecast_of_table(
         law, read_changes(do, question.columns), at=read_places(at, question.columns), assignment=assignment, farthest=farthest
     )
     return replace(found, caveats=(*found.caveats, *moves_along(frame, law)))
+
+
+def allocation_of_table(
+    table: Path,
+    question: LawQuestion,
+    *,
+    budget: float,
+    cost: str | None = None,
+    per: float = 6.0,
+    limits: Sequence[str] = (),
+    farthest: float = FARTHEST,
+    batch: int = 4,
+    trial_budget: float | None = None,
+) -> Allocation:
+    """Fit a law to a CSV or Parquet file and split a budget by it.
+
+    Parameters
+    ----------
+    cost
+        Column of a measured cost; by default FLOPs are counted as `per` x size x data.
+    limits
+        Texts such as `size<=1e9` and `latency_ms<=20`.
+
+    Raises
+    ------
+    TrialhouseError
+        If the file, the law or the question cannot be used.
+    """
+    frame = read_table(table)
+    law = question.fitted(frame)
+    return allocate(
+        law,
+        budget,
+        flops(law, per) if cost is None else measured(law, frame, cost),
+        limits=read_limits(limits, question.columns, law, frame),
+        farthest=farthest,
+        batch=batch,
+        trial_budget=trial_budget,
+    )
 
 
 def assignment_named(text: str) -> Assignment:

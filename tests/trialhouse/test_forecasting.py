@@ -19,7 +19,9 @@ USUAL = ("--form", "chinchilla", "--outcome", "loss", "--size", "N", "--data", "
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "runs.csv"
-    LAW.table(1).rename(columns={"size": "N", "data": "D", "y": "loss"}).assign(C=lambda frame: frame["D"] ** 0.9).to_csv(path, index=False)
+    LAW.table(1).rename(columns={"size": "N", "data": "D", "y": "loss"}).assign(
+        C=lambda frame: frame["D"] ** 0.9, J=lambda frame: frame["N"] ** 0.8 * frame["D"]
+    ).to_csv(path, index=False)
     return path
 
 
@@ -40,6 +42,29 @@ def test_a_forecast_in_words_and_in_json_is_the_same(table: Path) -> None:
     assert "correlational: looks at D alone" in said
     assert "causal: a design assigned N and D" in said
     assert "'C' goes with 'D' (correlation 1.00)" in said
+
+
+def test_an_allocation_in_words_and_in_json_is_the_same(table: Path) -> None:
+    asked = ("allocate", "--table", table, *USUAL, "--budget", "1e22", "--limit", "N<=1e11", "--batch", "2")
+    said, content = run(*asked), json.loads(run(*asked, "--json"))
+    assert content["sentence"] in said
+    assert content["best"]["N"]["value"] * content["best"]["D"]["value"] * 6 == pytest.approx(1e22)
+    assert len(content["next_trials"]) == 2
+    for words in (
+        "FLOPs = 6 x N x D",
+        "limit: N at most 100B",
+        "along the frontier N grows as C^0.5",
+        "- Kaplan: size ~ C^0.73",
+        "next trials",
+    ):
+        assert words in said
+
+
+def test_a_measured_cost_takes_the_place_of_counted_flops(table: Path) -> None:
+    content = json.loads(run("allocate", "--table", table, *USUAL, "--budget", "1e20", "--cost", "J", "--json"))
+    assert content["cost"]["exponents"] == pytest.approx({"size": 0.8, "data": 1})
+    with pytest.raises(ForecastError, match=r"N must cost something or have a limit, got a cost that grows as N\^"):
+        run("allocate", "--table", table, *USUAL, "--budget", "1e10", "--cost", "C")
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def freedom(law: Law) -> int:
     return max(len(law.sample) - len(law.coordinates) if law.sample.clusters is None else law.sample.units - 1, 1)
 
 
-def interval(law: Law, centre: float, draws: Array) -> tuple[float, float]:
-    """95% interval of whatever was computed from a law and from each of its draws.
+def interval(law: Law, centre: float, draws: Array, level: float = LEVEL) -> tuple[float, float]:
+    """95% (or other) interval of whatever was computed from a law and from each of its draws.
 
     Notes
     -----
@@ -83,8 +83,8 @@ def interval(law: Law, centre: float, draws: Array) -> tuple[float, float]:
 
     df = freedom(law)
     count = df + (len(law.coordinates) if law.sample.clusters is None else 1)
-    scale = np.sqrt(count / df) * stats.t.ppf(0.5 + LEVEL / 2, df) / stats.norm.ppf(0.5 + LEVEL / 2)
-    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    scale = np.sqrt(count / df) * stats.t.ppf(0.5 + level / 2, df) / stats.norm.ppf(0.5 + level / 2)
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
     return float(centre - scale * (centre - low)), float(centre + scale * (high - centre))
 
 
