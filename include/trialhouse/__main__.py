@@ -309,22 +309,28 @@ def forecast(
     keep_transient: KeepTransient = False,
     assignment: Annotated[str, typer.Option(help="How the factors came about: randomised, observational or unknown.")] = "unknown",
     farthest: Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")] = 2.0,
+    check: Annotated[bool, typer.Option("--held-out", help="Also hold trials out and say how well the law forecasts them.")] = False,
     draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Say what an intervention would do, by a scaling law, beside what a passive observer would expect."""
-    from trialhouse.forecasting import LawQuestion, assignment_named, forecast_of_table
-    from trialhouse.reporting.forecasted import forecast_lines, forecast_rows
+    from trialhouse.forecasting import TableLaw, assignment_named, forecast_of_table
+    from trialhouse.reporting.forecasted import forecast_lines, forecast_rows, held_out_rows
 
     columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
-    question = LawQuestion(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
-    found = forecast_of_table(table, question, do=do, at=at or (), assignment=assignment_named(assignment), farthest=farthest)
+    question = TableLaw(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+    how = assignment_named(assignment)
+    found = forecast_of_table(table, question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
     result = found.to_dict()
     if as_json:
         _print_json(result)
         return
     typer.echo("\n".join(forecast_lines(result)) + "\n")
     _print_table(forecast_rows(result))
+    if result["held_out"] is not None:
+        typer.echo()
+        _print_table(held_out_rows(result["held_out"]))
+        typer.echo("\n".join(result["held_out"]["sentences"].values()))
 
 
 @app.command()
@@ -358,11 +364,11 @@ def allocate(
     as_json: AsJson = False,
 ) -> None:
     """Split a budget over size, data and the like by a scaling law, and propose the trials that would make it surer."""
-    from trialhouse.forecasting import LawQuestion, allocation_of_table
+    from trialhouse.forecasting import TableLaw, allocation_of_table
     from trialhouse.reporting.allocated import allocation_lines
 
     columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
-    question = LawQuestion(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+    question = TableLaw(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
     result = allocation_of_table(
         table,
         question,

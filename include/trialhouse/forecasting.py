@@ -12,6 +12,7 @@ from trialhouse.scaling_laws import Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.cost import flops, measured, read_limits
 from trialhouse.scaling_laws.forecast import Assignment, Forecast, forecast
+from trialhouse.scaling_laws.held_out import held_out
 from trialhouse.scaling_laws.support import FARTHEST, moves_along, read_changes, read_places
 from trialhouse.tables import read_table
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LawQuestion:
+class TableLaw:
     """Which law to fit to a frame; fields as in `trialhouse.scaling_laws.fit_table`."""
 
     outcome: str
@@ -49,12 +50,13 @@ class LawQuestion:
 
 def forecast_of_table(
     table: Path,
-    question: LawQuestion,
+    question: TableLaw,
     *,
     do: Sequence[str],
     at: Sequence[str] = (),
     assignment: Assignment = "unknown",
     farthest: float = FARTHEST,
+    check: bool = False,
 ) -> Forecast:
     """Fit a law to a CSV or Parquet file and ask it what an intervention does.
 
@@ -62,6 +64,8 @@ def forecast_of_table(
     ----------
     do, at
         Texts such as `data=10x` and `size=1e7,data=1e9`.
+    check
+        Whether to hold trials out and see how well the law forecasts them.
 
     Raises
     ------
@@ -73,12 +77,12 @@ def forecast_of_table(
     found = forecast(
         law, read_changes(do, question.columns), at=read_places(at, question.columns), assignment=assignment, farthest=farthest
     )
-    return replace(found, caveats=(*found.caveats, *moves_along(frame, law)))
+    return replace(found, caveats=(*found.caveats, *moves_along(frame, law)), check=held_out(law) if check else None)
 
 
 def allocation_of_table(
     table: Path,
-    question: LawQuestion,
+    question: TableLaw,
     *,
     budget: float,
     cost: str | None = None,

@@ -44,6 +44,15 @@ def test_a_forecast_in_words_and_in_json_is_the_same(table: Path) -> None:
     assert "'C' goes with 'D' (correlation 1.00)" in said
 
 
+def test_the_held_out_check_is_told_where_it_is_asked_for(table: Path) -> None:
+    asked = ("forecast", "--table", table, *USUAL, "--do", "data=2x")
+    said, content = run(*asked, "--held-out"), json.loads(run(*asked, "--held-out", "--json"))
+    assert json.loads(run(*asked, "--json"))["held_out"] is None
+    assert {score["kind"] for score in content["held_out"]["scores"]} == {"interpolation", "extrapolation"}
+    assert "in the 95% interval" in said
+    assert content["held_out"]["sentences"]["extrapolation"] in said
+
+
 def test_an_allocation_in_words_and_in_json_is_the_same(table: Path) -> None:
     asked = ("allocate", "--table", table, *USUAL, "--budget", "1e22", "--limit", "N<=1e11", "--batch", "2")
     said, content = run(*asked), json.loads(run(*asked, "--json"))

@@ -34,6 +34,20 @@ def forecast_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"caveat: {caveat}" for caveat in result["caveats"])
 
 
+def held_out_rows(check: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Errors on held-out trials, a row per kind and forecaster."""
+    return [
+        {
+            "held-out trials": f"{score['kind']} ({score['trials']} of {score['configurations']} configurations)",
+            "forecast": "causal" if score["basis"] == "causal" else f"correlational: looks at {score['basis']} alone",
+            "RMSE": f"{score['rmse']:.3g}",
+            "mean error": f"{score['bias']:+.3g}",
+            "in the 95% interval": f"{score['coverage']:.0%}",
+        }
+        for score in check["scores"]
+    ]
+
+
 def _ends(ends: tuple[float, float]) -> str:
     return f"{_short(ends[0])} to {_short(ends[1])}"
 

@@ -11,6 +11,7 @@ import numpy as np
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Points
+from trialhouse.scaling_laws.held_out import HeldOut
 from trialhouse.scaling_laws.intervals import LEVEL
 from trialhouse.scaling_laws.observer import Observer, observers
 from trialhouse.scaling_laws.prediction import Prediction, interval, levels_at, predict
@@ -94,6 +95,8 @@ class Forecast:
     passive: Mapping[str, Effect]
     assignment: Assignment
     caveats: tuple[str, ...] = ()
+    check: HeldOut | None = None
+    """How well laws of this form, and observers, forecast trials that they had not seen, where that was asked."""
 
     @property
     def changed(self) -> list[str]:
@@ -144,6 +147,7 @@ class Forecast:
             "assignment": self.assignment,
             "rests_on": self.rests_on,
             "caveats": list(self.caveats),
+            "held_out": None if self.check is None else self.check.to_dict(),
         }
 
 
