@@ -23,6 +23,15 @@ Changes = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LawStudy = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study that asks for laws, whose trials are in the warehouse.")]
+LawName = Annotated[str | None, typer.Option("--law", help="Which of the study's laws; default: those that have the factors.")]
+Where = Annotated[list[str] | None, typer.Option(metavar="NAME=LEVEL", help="Only this subgroup of the study's laws; repeatable.")]
+LawTable = Annotated[Path | None, typer.Option("--table", help="Or any CSV or Parquet file, one row per trial.")]
+LawOutcome = Annotated[
+    str | None, typer.Option("--outcome", help="Column of the table: a loss or an error, or for --form bounded a score between 0 and 1.")
+]
+LawCluster = Annotated[str | None, typer.Option("--cluster", help="Column of the repeated unit.")]
+Farthest = Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")]
 LawForm = Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")]
 Size = Annotated[str | None, typer.Option(help="Column: size of the network.")]
 Data = Annotated[str | None, typer.Option(help="Column: amount of training data.")]
@@ -293,9 +302,12 @@ def fit(
 
 @app.command()
 def forecast(
-    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
-    outcome: Annotated[str, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")],
     do: Annotated[list[str], typer.Option("--do", metavar="NAME=VALUE", help="data=10x, data=200e9, size=2x; repeatable.")],
+    study: LawStudy = None,
+    law: LawName = None,
+    where: Where = None,
+    table: LawTable = None,
+    outcome: LawOutcome = None,
     at: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Where it starts; default: the largest trial.")] = None,
     form: LawForm = "auto",
     size: Size = None,
@@ -303,41 +315,48 @@ def forecast(
     width: Width = None,
     depth: Depth = None,
     unique: Unique = None,
-    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    cluster: LawCluster = None,
     fix: Fix = None,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,
-    assignment: Annotated[str, typer.Option(help="How the factors came about: randomised, observational or unknown.")] = "unknown",
-    farthest: Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")] = 2.0,
+    assignment: Annotated[str, typer.Option(help="How a table's factors came about: randomised, observational or unknown.")] = "unknown",
+    farthest: Farthest = 2.0,
     check: Annotated[bool, typer.Option("--held-out", help="Also hold trials out and say how well the law forecasts them.")] = False,
     draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Say what an intervention would do, by a scaling law, beside what a passive observer would expect."""
-    from trialhouse.forecasting import TableLaw, assignment_named, forecast_of_table
-    from trialhouse.reporting.forecasted import forecast_lines, forecast_rows, held_out_rows
+    """Say what an intervention would do, by the scaling laws of a study or of a table, beside what a passive observer would expect."""
+    from trialhouse.forecasting import TableLaw, assignment_named, forecast_of_study, forecast_of_table
+    from trialhouse.reporting.forecasted import forecast_lines
 
-    columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
-    question = TableLaw(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
-    how = assignment_named(assignment)
-    found = forecast_of_table(table, question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
-    result = found.to_dict()
-    if as_json:
-        _print_json(result)
-        return
-    typer.echo("\n".join(forecast_lines(result)) + "\n")
-    _print_table(forecast_rows(result))
-    if result["held_out"] is not None:
-        typer.echo()
-        _print_table(held_out_rows(result["held_out"]))
-        typer.echo("\n".join(result["held_out"]["sentences"].values()))
+    _require_one(study, table, outcome, "forecast")
+    if study is not None:
+        asked = forecast_of_study(study, do=do, at=at or (), law=law, where=where or (), farthest=farthest, check=check, draws=draws)
+        results = [one.to_dict() for one in asked]
+        if as_json:
+            _print_json({"study_name": study, "forecasts": results})
+    else:
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+        how = assignment_named(assignment)
+        found = forecast_of_table(table or Path(), question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
+        results = [found.to_dict()]
+        if as_json:
+            _print_json(results[0])
+    for number, result in enumerate([] if as_json else results):
+        typer.echo("\n" if number else "", nl=False)
+        for part in forecast_lines(result):
+            _print_table(part) if isinstance(part, list) else typer.echo(part)
 
 
 @app.command()
 def allocate(
-    table: Annotated[Path, typer.Option(help="CSV or Parquet, one row per trial.")],
-    outcome: Annotated[str, typer.Option(help="Column: a loss or an error.")],
     budget: Annotated[float, typer.Option(help="In FLOPs, or in units of --cost.")],
+    study: LawStudy = None,
+    law: LawName = None,
+    where: Where = None,
+    table: LawTable = None,
+    outcome: LawOutcome = None,
     cost: Annotated[
         str | None, typer.Option(help="Column of a measured cost (FLOPs, seconds, joules, money) instead of counted FLOPs.")
     ] = None,
@@ -355,35 +374,30 @@ def allocate(
     width: Width = None,
     depth: Depth = None,
     unique: Unique = None,
-    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
+    cluster: LawCluster = None,
     fix: Fix = None,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,
-    farthest: Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")] = 2.0,
+    farthest: Farthest = 2.0,
     draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Split a budget over size, data and the like by a scaling law, and propose the trials that would make it surer."""
-    from trialhouse.forecasting import TableLaw, allocation_of_table
+    """Split a budget by a scaling law of a study or of a table, and propose the trials that would make the split surer."""
+    from trialhouse.forecasting import Purse, TableLaw, allocation_of_study, allocation_of_table
     from trialhouse.reporting.allocated import allocation_lines
 
-    columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
-    question = TableLaw(outcome, columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
-    result = allocation_of_table(
-        table,
-        question,
-        budget=budget,
-        cost=cost,
-        per=flops_per_example_parameter,
-        limits=limit or (),
-        farthest=farthest,
-        batch=batch,
-        trial_budget=trial_budget,
-    ).to_dict()
-    if as_json:
-        _print_json(result)
+    _require_one(study, table, outcome, "allocate")
+    purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget)
+    if study is not None:
+        found = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
     else:
-        typer.echo("\n".join(allocation_lines(result)))
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+        found = allocation_of_table(table or Path(), question, purse)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        typer.echo("\n".join(allocation_lines(found.to_dict())))
 
 
 @app.command()
@@ -420,6 +434,15 @@ def query(sql: Annotated[str, typer.Argument(help="SQL for the published warehou
         _print_json(rows)
     else:
         _print_table(rows)
+
+
+def _require_one(study: str | None, table: Path | None, outcome: str | None, command: str) -> None:
+    """A study has its questions; a table needs one."""
+    remedy = f"see `trialhouse {command} --help`"
+    if (study is None) == (table is None):
+        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", remedy)
+    if table is not None and outcome is None:
+        raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=remedy)
 
 
 def _named(**columns: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trialhouse.configurations
 from trialhouse.configurations import configurations, data_id
+from trialhouse.forecasting import land_checks
 from trialhouse.hardware.classes import HOST
 from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
@@ -45,7 +46,7 @@ def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
         if not landing.has(table, batch_id):
             landing.write(table, rows, unit_id=batch_id)
     _land_configurations(registration, frame, landing)
-    land_laws(registration, frame, landing)
+    land_checks(registration, land_laws(registration, frame, landing), landing)
     return dict(Counter(row["verdict"] for row in results.primary))
 
 

@@ -1,20 +1,37 @@
-"""From a table to forecasts and allocations: questions to laws, asked of any file."""
+"""Questions to laws, of any file or of a study between the warehouse's two doors: forecasts, allocations, and the record of both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from trialhouse import __version__
 from trialhouse.errors import ForecastError, LawError
+from trialhouse.identity import content_id
+from trialhouse.landing import LandingZone
+from trialhouse.registration import Registration, registered
 from trialhouse.scaling_laws import Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
+from trialhouse.scaling_laws.asked import (
+    StudyForecast,
+    checks_of,
+    forecast_study,
+    laws_about,
+    rows_of_checks,
+    rows_of_forecast,
+    rows_of_law,
+)
 from trialhouse.scaling_laws.cost import flops, measured, read_limits
 from trialhouse.scaling_laws.forecast import Assignment, Forecast, forecast
 from trialhouse.scaling_laws.held_out import held_out
+from trialhouse.scaling_laws.study import StudyLaw
 from trialhouse.scaling_laws.support import FARTHEST, moves_along, read_changes, read_places
+from trialhouse.settings import Settings, get_settings
 from trialhouse.tables import read_table
+from trialhouse.warehouse.read import current_study_id, study_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,26 +97,46 @@ def forecast_of_table(
     return replace(found, caveats=(*found.caveats, *moves_along(frame, law)), check=held_out(law) if check else None)
 
 
-def allocation_of_table(
-    table: Path,
-    question: TableLaw,
-    *,
-    budget: float,
-    cost: str | None = None,
-    per: float = 6.0,
-    limits: Sequence[str] = (),
-    farthest: float = FARTHEST,
-    batch: int = 4,
-    trial_budget: float | None = None,
-) -> Allocation:
-    """Fit a law to a CSV or Parquet file and split a budget by it.
+@dataclass(frozen=True)
+class Purse:
+    """A budget and what goes with it.
 
     Parameters
     ----------
+    budget
+        In FLOPs, or in units of `cost`.
     cost
-        Column of a measured cost; by default FLOPs are counted as `per` x size x data.
+        Column of a measured cost, whose dependence on the factors is fitted to the trials; by default FLOPs are counted as
+        `per` x size x data.
     limits
         Texts such as `size<=1e9` and `latency_ms<=20`.
+    farthest, batch, trial_budget
+        As in `trialhouse.scaling_laws.allocate.allocate`.
+    """
+
+    budget: float
+    cost: str | None = None
+    per: float = 6.0
+    limits: Sequence[str] = ()
+    farthest: float = FARTHEST
+    batch: int = 4
+    trial_budget: float | None = None
+
+    def split(self, law: Law, frame: pd.DataFrame, names: Mapping[str, str]) -> Allocation:
+        """By a law of a frame; `names` is what its columns may be called."""
+        return allocate(
+            law,
+            self.budget,
+            flops(law, self.per) if self.cost is None else measured(law, frame, self.cost),
+            limits=read_limits(self.limits, names, law, frame),
+            farthest=self.farthest,
+            batch=self.batch,
+            trial_budget=self.trial_budget,
+        )
+
+
+def allocation_of_table(table: Path, question: TableLaw, purse: Purse) -> Allocation:
+    """Fit a law to a CSV or Parquet file and split a budget by it.
 
     Raises
     ------
@@ -107,16 +144,86 @@ def allocation_of_table(
         If the file, the law or the question cannot be used.
     """
     frame = read_table(table)
-    law = question.fitted(frame)
-    return allocate(
-        law,
-        budget,
-        flops(law, per) if cost is None else measured(law, frame, cost),
-        limits=read_limits(limits, question.columns, law, frame),
-        farthest=farthest,
-        batch=batch,
-        trial_budget=trial_budget,
-    )
+    return purse.split(question.fitted(frame), frame, question.columns)
+
+
+def forecast_of_study(
+    study_name: str,
+    *,
+    do: Sequence[str],
+    at: Sequence[str] = (),
+    law: str | None = None,
+    where: Sequence[str] = (),
+    farthest: float = FARTHEST,
+    check: bool = False,
+    draws: int = 1000,
+    settings: Settings | None = None,
+) -> list[StudyForecast]:
+    """Ask the laws of a study's current version what an intervention does, and land the answers, for `fct_calibration` to judge.
+
+    Parameters
+    ----------
+    do, at, check
+        As in `forecast_of_table`.
+    law, where
+        Which law and which subgroups; by default all that have the factors.
+
+    Raises
+    ------
+    TrialhouseError
+        If the study or the question cannot be used, or no law can answer.
+    """
+    settings = settings or get_settings()
+    study_id = current_study_id(study_name, settings)
+    study, frame = registered(study_id, settings).study, study_frame(study_id, settings)
+    factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
+    laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
+    found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
+    _land([row for one in found for row in rows_of_forecast(study_id, __version__, one)], LandingZone(settings.landing_dir))
+    return found
+
+
+def allocation_of_study(
+    study_name: str,
+    purse: Purse,
+    *,
+    law: str | None = None,
+    where: Sequence[str] = (),
+    draws: int = 1000,
+    settings: Settings | None = None,
+) -> Allocation:
+    """Split a budget by a law of a study's current version.
+
+    Raises
+    ------
+    TrialhouseError
+        If the study or the question cannot be used, or several laws of two factors could answer.
+    """
+    settings = settings or get_settings()
+    study_id = current_study_id(study_name, settings)
+    study, frame = registered(study_id, settings).study, study_frame(study_id, settings)
+    able = [one for one in laws_about(study, frame, law=law, where=where, draws=draws) if len(one.question.columns) > 1]
+    if len(able) != 1:
+        names = "; ".join(f"--law {one.question.name}, {one.name}" for one in able) or "none"
+        raise ForecastError("a budget is split by one law of two factors or more", names, "choose with --law and --where, or ask for one")
+    one = able[0]
+    if one.law is None:
+        raise ForecastError("a budget needs a law", str(one.refusal), "add trials")
+    return purse.split(one.law, rows_of_law(frame, one), one.question.columns)
+
+
+def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:
+    """Hold trials out of each law of a study, and land how they would have been forecast; the same data and code land once."""
+    _land(rows_of_checks(registration.study_id, __version__, checks_of(laws)), landing)
+
+
+def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:
+    if not rows:
+        return
+    unit_id = content_id("forecasts", {"forecasts": sorted(row["forecast_id"] for row in rows)})
+    if not landing.has("forecasts", unit_id):
+        now = datetime.now(UTC)
+        landing.write("forecasts", [{**row, "made_at": now} for row in rows], unit_id=unit_id)
 
 
 def assignment_named(text: str) -> Assignment:

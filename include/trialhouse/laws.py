@@ -19,6 +19,8 @@ from trialhouse.warehouse.read import current_study_id, study_frame
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trialhouse.scaling_laws.study import StudyLaw
+
 
 def law_of_table(
     table: Path,
@@ -88,17 +90,19 @@ def laws_of_study(study_name: str, settings: Settings | None = None, *, draws: i
     return {"laws": [law.to_dict() for law in laws], "comparisons": [one.to_dict() for one in comparisons]}
 
 
-def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> None:
-    """Fit what a study registered and land it; the same data and code land once."""
+def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> list[StudyLaw]:
+    """Fit what a study registered and land it; the same data and code land once. Returns the laws."""
     if not registration.study.laws:
-        return
+        return []
     from trialhouse.scaling_laws.study import fit_study, rows_of
 
-    rows = rows_of(registration.study_id, __version__, *fit_study(registration.study, frame))
+    laws, comparisons = fit_study(registration.study, frame)
+    rows = rows_of(registration.study_id, __version__, laws, comparisons)
     unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
     if rows and not landing.has("laws", unit_id):
         now = datetime.now(UTC)  # one for all: rows that landed together are one fit
         landing.write("laws", [{**row, "fitted_at": now} for row in rows], unit_id=unit_id)
+    return laws
 
 
 def _known(text: str) -> tuple[str, float]:

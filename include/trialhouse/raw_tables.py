@@ -213,4 +213,33 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "choice": "VARCHAR",  # how the form was chosen, as JSON
         "fitted_at": "TIMESTAMP NOT NULL",
     },
+    # One row per forecast: a place, by the causal law or by one passive observer, asked for or held out.
+    "forecasts": {
+        "forecast_id": "VARCHAR NOT NULL",
+        "study_id": "VARCHAR NOT NULL",
+        "data_id": "VARCHAR NOT NULL",  # hash of the rows that the law rests on
+        "code_version": "VARCHAR NOT NULL",
+        "law": "VARCHAR NOT NULL",  # as the study names it
+        "subgroup": "VARCHAR",  # factor -> level, as JSON
+        "form": "VARCHAR NOT NULL",
+        "outcome": "VARCHAR NOT NULL",
+        "purpose": "VARCHAR NOT NULL",  # asked, interpolation, extrapolation
+        "basis": "VARCHAR NOT NULL",  # causal, correlational
+        "looks_at": "VARCHAR",  # what the passive observer sees
+        "place": "VARCHAR NOT NULL",  # column -> value of the configuration, its subgroup included, as JSON
+        "start": "VARCHAR",  # where the intervention starts, as JSON
+        "estimate": "DOUBLE NOT NULL",
+        "ci_low": "DOUBLE NOT NULL",  # of the average trial
+        "ci_high": "DOUBLE NOT NULL",
+        "prediction_low": "DOUBLE NOT NULL",  # of one new trial
+        "prediction_high": "DOUBLE NOT NULL",
+        "difference": "DOUBLE",  # from the start
+        "difference_low": "DOUBLE",
+        "difference_high": "DOUBLE",
+        "reach": "DOUBLE NOT NULL",  # factors of ten beyond the trials
+        "trials": "INTEGER NOT NULL",  # that the law saw
+        "sentence": "VARCHAR",
+        "caveats": "VARCHAR",  # JSON list
+        "made_at": "TIMESTAMP NOT NULL",
+    },
 }

@@ -19,9 +19,11 @@ PROJECT = PROJECT_DIR / "dbt_project"
 MARTS = {
     "dim_hardware_classes",
     "dim_studies",
+    "fct_calibration",
     "fct_configurations",
     "fct_design_checks",
     "fct_estimates",
+    "fct_forecasts",
     "fct_learning_curves",
     "fct_measurement_checks",
     "fct_outcomes",
@@ -60,7 +62,7 @@ def test_an_empty_warehouse_has_every_mart(empty: Settings) -> None:
 def test_unit_tests_of_models_pass(empty: Settings) -> None:
     lines: list[str] = []
     models._dbt(["test", "--select", "test_type:unit"], lines.append, empty)
-    assert sum("of 9 PASS" in line for line in lines) == 9, "\n".join(lines)
+    assert sum("of 11 PASS" in line for line in lines) == 11, "\n".join(lines)
 
 
 def test_every_model_says_its_grain_first(manifest: dict[str, Any]) -> None:
@@ -82,7 +84,7 @@ def test_every_mart_is_under_contract_with_every_column_described(empty: Setting
 
 
 def test_results_keep_every_raw_column(manifest: dict[str, Any]) -> None:
-    for name in ("validations", "estimates", "refutations"):
+    for name in ("validations", "estimates", "refutations", "forecasts"):
         assert set(RAW_TABLES[name]) <= set(manifest["nodes"][f"model.trialhouse.fct_{name}"]["columns"])
 
 
@@ -93,8 +95,8 @@ def test_every_raw_table_is_a_source_and_every_mart_has_a_reader_or_is_documente
 
 def test_results_are_tagged_with_all_that_leads_to_them(manifest: dict[str, Any]) -> None:
     tagged = {node["name"] for node in manifest["nodes"].values() if "results" in node["tags"] and node["resource_type"] == "model"}
-    names = ("validations", "estimates", "refutations", "configurations")
-    assert tagged == {"stg_laws", "fct_scaling_laws", *(f"{kind}_{name}" for kind in ("stg", "fct") for name in names)}
+    names = ("validations", "estimates", "refutations", "configurations", "forecasts")
+    assert tagged == {"stg_laws", "fct_scaling_laws", "fct_calibration", *(f"{kind}_{name}" for kind in ("stg", "fct") for name in names)}
 
 
 def test_nothing_phones_home_and_python_stays_out() -> None:

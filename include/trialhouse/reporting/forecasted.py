@@ -23,8 +23,14 @@ def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def forecast_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """The answer, where it starts, how far it reaches, and on what each kind of forecast rests."""
+def forecast_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]]]:
+    """The answer, where it starts, how far it reaches, on what each kind of forecast rests; tables are lists of rows."""
+    if "law" in result:
+        subgroup = ", ".join(f"{name} = {level}" for name, level in result["subgroup"].items())
+        yield f"law {result['law']}{f' of {subgroup}' if subgroup else ''}"
+        if result["refusal"] is not None:
+            yield f"no forecast: {result['refusal']}"
+            return
     yield f"{result['sentence']}."
     yield f"start: {result['start_is']}, {result['start_reach']['sentence']}"
     yield f"reach: {result['reach']['sentence']}"
@@ -32,6 +38,12 @@ def forecast_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["correlational"]:
         yield f"correlational: {result['rests_on']['correlational']}"
     yield from (f"caveat: {caveat}" for caveat in result["caveats"])
+    yield ""
+    yield forecast_rows(result)
+    if result["held_out"] is not None:
+        yield ""
+        yield held_out_rows(result["held_out"])
+        yield from result["held_out"]["sentences"].values()
 
 
 def held_out_rows(check: Mapping[str, Any]) -> list[dict[str, Any]]:

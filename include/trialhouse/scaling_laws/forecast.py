@@ -25,6 +25,7 @@ from trialhouse.scaling_laws.support import (
     points_at,
     require_near,
     require_released,
+    rounded,
 )
 
 Assignment = Literal["randomised", "observational", "unknown"]
@@ -189,7 +190,7 @@ def forecast(
             raise ForecastError(f"a factor must be one of the law's ({', '.join(columns)})", repr(column), "name one of them")
     largest = largest_trial(law)
     start = {column: float((at or {}).get(column, largest[column])) for column in columns}
-    end = {column: do[column].applied(start[column]) if column in do else start[column] for column in columns}
+    end = {column: rounded(do[column].applied(start[column])) if column in do else start[column] for column in columns}
     for column, value in (*start.items(), *end.items()):
         if not (np.isfinite(value) and value > 0):
             raise ForecastError(f"{column} must be a positive number", value, "correct it")

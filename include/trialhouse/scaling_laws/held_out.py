@@ -16,7 +16,7 @@ from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.observer import PRODUCT, observers
 from trialhouse.scaling_laws.prediction import Prediction, noise, plain_law, predict
 from trialhouse.scaling_laws.sample import LawSample, tied
-from trialhouse.scaling_laws.support import Place
+from trialhouse.scaling_laws.support import Place, reach_of, rounded
 
 Kind = Literal["interpolation", "extrapolation"]
 KINDS: tuple[Kind, ...] = ("interpolation", "extrapolation")
@@ -53,6 +53,10 @@ class HeldOutForecast:
         By the frozen law.
     outcomes
         What its trials came to.
+    reach
+        Factors of ten beyond the trials that the law saw.
+    law
+        The frozen law, or the observer's.
     """
 
     basis: str
@@ -60,10 +64,19 @@ class HeldOutForecast:
     place: Place
     prediction: Prediction
     outcomes: tuple[float, ...]
+    reach: float
+    law: Law
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"basis": self.basis, "kind": self.kind, "place": self.place, **self.prediction.to_dict(), "outcomes": list(self.outcomes)}
+        return {
+            "basis": self.basis,
+            "kind": self.kind,
+            "place": self.place,
+            **self.prediction.to_dict(),
+            "outcomes": list(self.outcomes),
+            "reach": self.reach,
+        }
 
 
 @dataclass(frozen=True)
@@ -203,8 +216,9 @@ def held_out(law: Law, *, top: float = 0.2, inner: float = 0.2, seed: int = 0) -
             rmse = float(np.sqrt(np.mean(error**2)))
             scores.append(Score(basis, kind, rmse, float(error.mean()), float(np.mean(inside)), len(error), len(logs)))
             for k, prediction in enumerate(predictions):
-                place = {column: float(np.exp(points[role][k])) for role, column in sample.columns.items()}
-                forecasts.append(HeldOutForecast(basis, kind, place, prediction, tuple(map(float, outcome[member == k]))))
+                place = {column: rounded(np.exp(points[role][k])) for role, column in sample.columns.items()}
+                came = tuple(map(float, outcome[member == k]))
+                forecasts.append(HeldOutForecast(basis, kind, place, prediction, came, reach_of(frozen, place).together, one))
     laws = {basis: one for basis, (one, _) in forecasters.items()}
     sentences: dict[Kind, str] = {kind: _compared(kind, scores, errors, laws) for kind in KINDS if any(one.kind == kind for one in scores)}
     return HeldOut(form.name, int(parts.fit.sum()), tuple(forecasts), tuple(scores), sentences)

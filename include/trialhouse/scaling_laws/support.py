@@ -101,7 +101,7 @@ def largest_trial(law: Law) -> Place:
     """The place of the trial with the largest product of all factors: the most compute, where these are size and data."""
     sample = law.sample
     row = int(np.sum(list(sample.points.values()), axis=0).round(9).argmax())
-    return {column: float(f"{np.exp(sample.points[role][row]):.12g}") for role, column in sample.columns.items()}
+    return {column: rounded(np.exp(sample.points[role][row])) for role, column in sample.columns.items()}
 
 
 def read_places(texts: Sequence[str], names: Mapping[str, str]) -> Place:
@@ -192,6 +192,11 @@ def ranges(law: Law) -> tuple[Array, Array]:
     """Lowest and highest logarithm of each column, in the order of the law's columns."""
     points = np.stack([law.sample.points[role] for role in law.sample.columns])
     return points.min(axis=1), points.max(axis=1)
+
+
+def rounded(value: float) -> float:
+    """Without what taking a logarithm and back leaves behind."""
+    return float(f"{value:.12g}")
 
 
 def in_words(value: float) -> str:

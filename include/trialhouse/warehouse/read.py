@@ -26,6 +26,7 @@ STUDY_TABLES = {
     "fct_validations": "table_name, expectation, column_name, sentence, validation_id",
     "fct_estimates": "estimand, subgroup, contrast_from, contrast_to, method, estimate_id",
     "fct_scaling_laws": "law, subgroup, compared_with, quantity, law_id",
+    "fct_forecasts": "law, subgroup, purpose, basis, looks_at, place, start, forecast_id",
     "fct_refutations": "estimand, subgroup, method, refuter, estimate_id",
 }
 """Marts that have a `study_id`, with the order that makes their rows the same on every reading."""
