@@ -368,6 +368,7 @@ def allocate(
     trial_budget: Annotated[
         float | None, typer.Option(help="What a next trial may cost; default: as much as the dearest there was.")
     ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the frontier and curves of equal cost into this file.")] = None,
     form: LawForm = "auto",
     size: Size = None,
     data: Data = None,
@@ -394,6 +395,10 @@ def allocate(
         columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
         question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
         found = allocation_of_table(table or Path(), question, purse)
+    if svg is not None:
+        from trialhouse.reporting.frontier_drawing import frontier_svg
+
+        svg.write_text(frontier_svg(found), encoding="utf-8")
     if as_json:
         _print_json(found.to_dict())
     else:

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from trialhouse import __version__
 from trialhouse.errors import ForecastError, LawError
-from trialhouse.identity import content_id
+from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
 from trialhouse.scaling_laws import Law, fit_table
@@ -35,6 +34,8 @@ from trialhouse.warehouse.read import current_study_id, study_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_CODE = Path(__file__).with_name("scaling_laws")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def forecast_of_study(
     factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
     laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
     found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
-    _land([row for one in found for row in rows_of_forecast(study_id, __version__, one)], LandingZone(settings.landing_dir))
+    _land([row for one in found for row in rows_of_forecast(study_id, code_version(_CODE), one)], LandingZone(settings.landing_dir))
     return found
 
 
@@ -214,7 +215,7 @@ def allocation_of_study(
 
 def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:
     """Hold trials out of each law of a study, and land how they would have been forecast; the same data and code land once."""
-    _land(rows_of_checks(registration.study_id, __version__, checks_of(laws)), landing)
+    _land(rows_of_checks(registration.study_id, code_version(_CODE), checks_of(laws)), landing)
 
 
 def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:

@@ -39,7 +39,7 @@ def test_a_forecast_in_words_and_in_json_is_the_same(table: Path) -> None:
     assert content["start"] == {"N": 1e9, "D": 1e10}
     assert content["end"] == {"N": 1e9, "D": 1e11}
     assert set(content["correlational"]) == {"D", "the product of all factors"}
-    assert "correlational: looks at D alone" in said
+    assert "correlational: looks at D only" in said
     assert "causal: a design assigned N and D" in said
     assert "'C' goes with 'D' (correlation 1.00)" in said
 

@@ -9,14 +9,14 @@ from typing import Any
 def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The causal forecast and what passive observers would say, a row each."""
     rows = {f"causal: {result['form']}": result}
-    rows |= {f"correlational: looks at {name} alone": effect for name, effect in result["correlational"].items()}
+    rows |= {_observer(name): effect for name, effect in result["correlational"].items()}
     return [
         {
             "forecast": name,
             "before": _short(effect["before"]["mean"]),
             "after": _short(effect["after"]["mean"]),
             "difference": f"{effect['difference']:+.3g}",
-            "95% interval": _ends(effect["difference_interval"]),
+            "95% interval": " to ".join(f"{end:+.3g}" for end in effect["difference_interval"]),
             "one new trial": _ends(effect["after"]["new_trial_interval"]),
         }
         for name, effect in rows.items()
@@ -51,13 +51,17 @@ def held_out_rows(check: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "held-out trials": f"{score['kind']} ({score['trials']} of {score['configurations']} configurations)",
-            "forecast": "causal" if score["basis"] == "causal" else f"correlational: looks at {score['basis']} alone",
+            "forecast": "causal" if score["basis"] == "causal" else _observer(score["basis"]),
             "RMSE": f"{score['rmse']:.3g}",
             "mean error": f"{score['bias']:+.3g}",
             "in the 95% interval": f"{score['coverage']:.0%}",
         }
         for score in check["scores"]
     ]
+
+
+def _observer(looks_at: str) -> str:
+    return f"correlational: looks at {looks_at} only"
 
 
 def _ends(ends: tuple[float, float]) -> str:
