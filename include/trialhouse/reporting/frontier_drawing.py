@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from trialhouse.reporting import figures
 from trialhouse.scaling_laws.allocate import Allocation
 
 WIDTH, HEIGHT = 720, 460
@@ -96,7 +97,7 @@ def _marks(values: Sequence[float]) -> list[float]:
         marks = [value for power in powers for step in steps if low <= (value := step * 10.0**power) <= high]
         if len(marks) >= 3:
             return marks[:: math.ceil(len(marks) / 8)]
-    return [float(value) for value in np.geomspace(low, high, 4)]
+    return figures.ticks(low, high)
 
 
 def _line(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale, style: str) -> str:
