@@ -58,12 +58,12 @@ def law() -> Law:
 
 
 def test_intervals_cover_the_truth_and_new_trials() -> None:
-    """24 studies, one factor of ten beyond their grid; fewer than 19 of 24 has a chance of 1 in 1,000 at 95%."""
+    """16 studies, one factor of ten beyond their grid; fewer than 12 of 16 has a chance of 1 in 1,000 at 95%."""
     covered = {"difference": 0, "ratio": 0, "after": 0, "new trial": 0}
     place = {"size": 1e10, "data": 1e13}
     at, then = truth(PAIR, size=1e10, data=1e11), truth(PAIR, **place)
     rng = np.random.default_rng(5)
-    for seed in range(24):
+    for seed in range(16):
         effect = ask(quick(PAIR.table(seed)), "data=100x", "size=10B,data=100B", passive=[]).effect
         new = then * np.exp(rng.normal(0, PAIR.noise))
         assert effect.ratio is not None
@@ -71,7 +71,7 @@ def test_intervals_cover_the_truth_and_new_trials() -> None:
         covered["ratio"] += effect.ratio[1] <= then / at <= effect.ratio[2]
         covered["after"] += effect.after.low <= then <= effect.after.high
         covered["new trial"] += effect.after.new_low <= new <= effect.after.new_high
-    assert min(covered.values()) >= 19, covered
+    assert min(covered.values()) >= 12, covered
 
 
 def test_a_new_trial_is_less_sure_than_the_mean_and_the_difference_surer_than_its_ends(law: Law) -> None:

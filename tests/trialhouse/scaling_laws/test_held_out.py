@@ -62,14 +62,14 @@ def test_the_causal_law_beats_every_observer_where_factors_vary_apart() -> None:
 
 
 def test_intervals_of_new_trials_cover_held_out_ones() -> None:
-    """8 studies of 13 held-out trials; fewer than 91 of 104 has a chance of 1 in 1,000 at 95%."""
+    """5 studies of 13 held-out trials; fewer than 55 of 65 has a chance of 1 in 1,000 at 95%."""
     inside = total = 0.0
-    for seed in range(8):
+    for seed in range(5):
         for score in held_out(plain(PAIR.table(seed))).scores:
             if score.basis == CAUSAL:
                 inside, total = inside + score.coverage * score.trials, total + score.trials
-    assert total >= 100
-    assert inside / total > 0.87
+    assert total >= 60
+    assert inside / total >= 55 / 65
 
 
 def test_where_a_passive_observer_is_as_good_it_says_so_and_why() -> None:
