@@ -67,16 +67,24 @@ def profile_intervals(form: Form, sample: LawSample, coordinates: Array, lowest:
     the F(1, df) quantile times a dispersion. That is the mean, over bootstrap draws, of twice the loss that holding the parameter
     at the estimate costs, in each draw its own: 1 x dispersion if the loss were a normal likelihood. It needs no density at zero,
     allows for unequal noise and for clusters, and for rows is scaled by n / (n - p), for G clusters by
-    G / (G - 1) x (n - 1) / (n - p) with df = G - 1.
+    G / (G - 1) x (n - 1) / (n - p) with df = G - 1. Of rows, df counts those that carry the parameter: one that rests on a few
+    (the irreducible loss of a curve that levels off late) has few.
     """
     from scipy import stats
 
     rows, size = len(sample), len(coordinates)
-    freedom = rows - size if sample.clusters is None else sample.units - 1
-    inflation = rows / (rows - size) if sample.clusters is None else sample.units / freedom * (rows - 1) / (rows - size)
+    freedom = np.minimum(rows - size, _carriers(form, sample, coordinates) - 1) if sample.clusters is None else sample.units - 1
+    inflation = rows / (rows - size) if sample.clusters is None else sample.units / (sample.units - 1) * (rows - 1) / (rows - size)
     dispersion = np.maximum(_dispersion(form, sample, coordinates, drawn, delta) * inflation, _plain(form, sample, coordinates, delta))
     allowed = dispersion / 2 * stats.f.ppf(LEVEL, 1, freedom)
     return _ends(form, sample, coordinates, lowest, allowed, standard_errors(drawn.coordinates), delta)
+
+
+def _carriers(form: Form, sample: LawSample, coordinates: Array) -> Array:
+    """As many rows carry each parameter as this: (sum of a^2)^2 / sum of a^4 of its influences a in least squares, at least 3."""
+    _, slopes = form.curve(coordinates[None], sample.points)
+    influence = np.linalg.pinv(slopes[0].T) ** 2
+    return np.asarray(np.maximum(influence.sum(axis=1) ** 2 / np.maximum((influence**2).sum(axis=1), 1e-300), 3.0))
 
 
 def _dispersion(form: Form, sample: LawSample, coordinates: Array, drawn: Draws, delta: float) -> Array:
