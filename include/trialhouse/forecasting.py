@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from trialhouse.errors import ForecastError, LawError
+from trialhouse.errors import ForecastError
 from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
+from trialhouse.laws import CODE, known
 from trialhouse.registration import Registration, registered
 from trialhouse.scaling_laws import Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
@@ -35,8 +36,6 @@ from trialhouse.warehouse.read import current_study_id, study_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-_CODE = Path(__file__).with_name("scaling_laws")
-
 
 @dataclass(frozen=True)
 class TableLaw:
@@ -59,7 +58,7 @@ class TableLaw:
             outcome=self.outcome,
             columns=self.columns,
             cluster=self.cluster,
-            fixed=dict(_known(text) for text in self.fix),
+            fixed=dict(known(text) for text in self.fix),
             drop_highest=self.drop_highest,
             keep_transient=self.keep_transient,
             draws=self.draws,
@@ -180,7 +179,7 @@ def forecast_of_study(
     factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
     laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
     found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
-    _land([row for one in found for row in rows_of_forecast(study_id, code_version(_CODE), one)], LandingZone(settings.landing_dir))
+    _land([row for one in found for row in rows_of_forecast(study_id, code_version(CODE), one)], LandingZone(settings.landing_dir))
     return found
 
 
@@ -215,7 +214,7 @@ def allocation_of_study(
 
 def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:
     """Hold trials out of each law of a study, and land how they would have been forecast; the same data and code land once."""
-    _land(rows_of_checks(registration.study_id, code_version(_CODE), checks_of(laws)), landing)
+    _land(rows_of_checks(registration.study_id, code_version(CODE), checks_of(laws)), landing)
 
 
 def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:
@@ -239,11 +238,3 @@ def assignment_named(text: str) -> Assignment:
     if text not in known:
         raise ForecastError(f"assignment must be one of {', '.join(known)}", repr(text), "choose one")
     return next(word for word in known if word == text)
-
-
-def _known(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise LawError("a fixed parameter must be NAME=VALUE", repr(text), "for example --fix E=0") from None

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialhouse import __version__
 from trialhouse.errors import LawError
-from trialhouse.identity import content_id
+from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
 from trialhouse.registration import Registration, registered
 from trialhouse.settings import Settings, get_settings
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trialhouse.scaling_laws.study import StudyLaw
+
+CODE = Path(__file__).with_name("scaling_laws")
+"""What a law's or a forecast's version is the hash of."""
 
 
 def law_of_table(
@@ -57,7 +59,7 @@ def law_of_table(
         outcome=outcome,
         columns={role: column for role, column in columns.items() if column is not None},
         cluster=cluster,
-        fixed=dict(_known(text) for text in fix),
+        fixed=dict(known(text) for text in fix),
         delta=delta,
         drop_highest=drop_highest,
         keep_transient=keep_transient,
@@ -97,7 +99,7 @@ def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZ
     from trialhouse.scaling_laws.study import fit_study, rows_of
 
     laws, comparisons = fit_study(registration.study, frame)
-    rows = rows_of(registration.study_id, __version__, laws, comparisons)
+    rows = rows_of(registration.study_id, code_version(CODE), laws, comparisons)
     unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
     if rows and not landing.has("laws", unit_id):
         now = datetime.now(UTC)  # one for all: rows that landed together are one fit
@@ -105,7 +107,8 @@ def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZ
     return laws
 
 
-def _known(text: str) -> tuple[str, float]:
+def known(text: str) -> tuple[str, float]:
+    """A parameter that is known and its value, from `NAME=VALUE`."""
     name, _, value = text.partition("=")
     try:
         return name, float(value)

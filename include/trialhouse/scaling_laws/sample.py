@@ -103,6 +103,8 @@ def make_sample(
     for name in (outcome, *chosen.values(), *([cluster] if cluster else [])):
         if name not in frame.columns:
             raise LawError("column must be one of the table's", repr(name), f"it has {', '.join(map(str, frame.columns))}")
+        if isinstance(frame[name], pd.DataFrame):
+            raise LawError(f"column {name!r} must be there once", f"{frame[name].shape[1]} of that name", "drop or rename the others")
     values = _numbers(frame, outcome)
     factors = {role: _numbers(frame, column) for role, column in chosen.items()}
     _refuse(frame, outcome, values, positive=form.is_log)

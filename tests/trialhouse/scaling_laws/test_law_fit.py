@@ -78,6 +78,7 @@ def test_json_has_what_the_contract_says_and_no_nan() -> None:
         (lambda frame: frame, "chinchilla", "needs exactly --size, --data, got --data"),
         (lambda frame: frame.assign(size=1.0), "power_law", "one factor: one of --size, --data"),
         (lambda frame: frame.drop(columns="y"), "power_law", "must be one of the table's, got 'y'; it has data"),
+        (lambda frame: pd.concat([frame, frame[["y"]]], axis=1), "power_law", "column 'y' must be there once, got 2 of that name"),
         (lambda frame: frame.iloc[:0], "auto", "at least"),
         (lambda frame: frame.drop(columns="data"), "auto", "factors must be one alone, or"),
     ],
