@@ -13,10 +13,11 @@ def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "parameter": name,
             "value": "" if value is None else f"{value:.5g}",
             "95% interval": _interval(result["intervals"][name]),
-            "standard error": "" if (error := result["standard_errors"][name]) is None else f"{error:.3g}",
-            "": "not identified" if name in result["not_identified"] else "",
+            "standard error": "" if not is_known or (error := result["standard_errors"][name]) is None else f"{error:.3g}",
+            "": "" if is_known else "not identified",
         }
         for name, value in result["parameters"].items()
+        for is_known in (name not in result["not_identified"],)
     ]
 
 

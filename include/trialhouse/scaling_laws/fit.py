@@ -89,11 +89,12 @@ class Law:
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        """Bootstrap standard errors of the values by name."""
+        """Bootstrap standard errors of the values by name; infinite, or nearly so, where a parameter is not identified."""
         if self.drawn is None:
             return {}
-        values = self.form.natural(self.drawn.coordinates)
-        return dict(zip(self.form.names, map(float, values.std(axis=0, ddof=1)), strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = self.form.natural(self.drawn.coordinates).std(axis=0, ddof=1)
+        return dict(zip(self.form.names, map(float, errors), strict=True))
 
     @property
     def covariance(self) -> Array:
