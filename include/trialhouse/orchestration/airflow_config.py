@@ -22,7 +22,6 @@ WRITER_POOL = "duckdb_writer"
 TRIALS_POOL = "trials"
 PROFILING_POOL = "profiling"
 
-_DATABASE_TIMEOUT_S = 60
 _SPARE_WORKERS = 2
 """Task processes beside the trials: one for the writer, one for whatever decides what comes next."""
 
@@ -77,7 +76,9 @@ def load_secrets(settings: Settings) -> Secrets:
     return found
 
 
-def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir: Path = DAGS_DIR) -> dict[str, str]:
+def airflow_environment(
+    settings: Settings, port: int | None = None, *, dags_dir: Path = DAGS_DIR, database_timeout_s: int = 60
+) -> dict[str, str]:
     """The variables that every Airflow process of this home gets, on top of the inherited environment.
 
     Parameters
@@ -88,6 +89,8 @@ def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir
         The port that the API server listens on, where it is not `settings.airflow_port`.
     dags_dir
         The DAG files, where they are not the project's.
+    database_timeout_s
+        How long to wait for one's turn to write: SQLite writes one at a time.
     """
     secret = load_secrets(settings)
     home = settings.airflow_home
@@ -105,8 +108,7 @@ def airflow_environment(settings: Settings, port: int | None = None, *, dags_dir
             "simple_auth_manager_passwords_file": _passwords_file(settings),
             "fernet_key": secret.fernet_key,
         },
-        # SQLite writes one at a time: on a busy machine, or after a kill, five seconds (its default) are too short a wait for one's turn.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={_DATABASE_TIMEOUT_S}"},
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={database_timeout_s}"},
         "api": {"host": HOST, "port": port or settings.airflow_port, "base_url": url, "workers": 1, "secret_key": secret.api_secret},
         "api_auth": {"jwt_secret": secret.jwt_secret},
         "logging": {"base_log_folder": home / "logs", "colored_console_log": False},

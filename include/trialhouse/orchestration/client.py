@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ from trialhouse.errors import ServiceError
 
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
 _PAGE = 100
+_TRIES, _PAUSE_S = 4, 0.5
+"""How often a request is sent that Airflow answers with an error of its own, and how long after the one before."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,9 @@ class AirflowClient:
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run and return its id."""
-        body = {"logical_date": None, "conf": dict(conf or {})}
-        return str(self._ok("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        run_id = f"manual__{datetime.now(UTC).isoformat()}"
+        self._ok("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})})
+        return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """`queued`, `running`, `success` or `failed`."""
@@ -202,9 +205,10 @@ class AirflowClient:
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Make a pool, or bring one to this size."""
         body = {"slots": slots, "description": description, "include_deferred": False}
-        if self._send("GET", f"/api/v2/pools/{name}").status_code == httpx.codes.NOT_FOUND:
+        found = self._send("GET", f"/api/v2/pools/{name}")
+        if found.status_code == httpx.codes.NOT_FOUND:
             self._ok("POST", "/api/v2/pools", json={"name": name, **body})
-        else:
+        elif not (found.is_success and body.items() <= found.json().items()):
             self._ok("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
 
     # HTTP
@@ -219,7 +223,19 @@ class AirflowClient:
                 return
 
     def _ok(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """The answer to a request that Airflow must accept.
+
+        Airflow records each change by a commit within its event loop. On SQLite that can wait for the change of a task, which
+        cannot be finished while the loop waits, until it gives up: an error, and nothing is changed, so it is sent again. If
+        it had been done after all, there is a conflict with itself, and nothing left to do.
+        """
         response = self._send(method, path, **request)
+        tries = 1
+        while response.is_server_error and tries < _TRIES:
+            time.sleep(_PAUSE_S)
+            response, tries = self._send(method, path, **request), tries + 1
+        if response.status_code == httpx.codes.CONFLICT and tries > 1:
+            return {}
         if not response.is_success:
             _refuse(response)
         return dict(response.json() or {}) if response.content else {}

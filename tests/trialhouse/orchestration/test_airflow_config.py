@@ -89,7 +89,7 @@ def test_trials_take_the_workers_that_were_asked_for(home: Settings) -> None:
 
 @pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
 def test_airflow_waits_for_its_turn_to_write(home: Settings, driver: str) -> None:
-    """Schedulers and API servers that start together after a kill lock each other out for longer than SQLite's five seconds."""
+    """Longer than SQLite's five seconds, for the API server can block its own database as long as that."""
     from sqlalchemy import make_url
 
     url = make_url(airflow_environment(home)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).set(drivername=driver)

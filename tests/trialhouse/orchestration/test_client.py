@@ -95,3 +95,39 @@ def test_a_dag_file_that_cannot_be_read_says_why() -> None:
 
     with pytest.raises(ServiceError, match=r"DAG 'study' within .*, got studies\.py: ImportError: no module named x"):
         client_of(with_login(handler)).wait_for_dag("study", timeout_s=0.1)
+
+
+def test_a_pool_that_is_as_it_should_be_is_left_alone() -> None:
+    """On SQLite each change can block the API server while tasks run."""
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        return httpx.Response(200, json={"name": "trials", "slots": 2, "description": "d", "include_deferred": False, "open_slots": 2})
+
+    client = client_of(with_login(handler))
+    client.set_pool("trials", 2, "d")
+    assert asked == ["GET"]
+    client.set_pool("trials", 3, "d")
+    assert asked == ["GET", "GET", "PATCH"]
+
+
+@pytest.mark.parametrize("answers", [[500, 200], [500, 500, 409]])
+def test_a_locked_database_is_asked_again(answers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is triggered once, also where the answer that it was got lost."""
+    monkeypatch.setattr("trialhouse.orchestration.client._PAUSE_S", 0.0)
+    left, runs = list(answers), []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        runs.append(json.loads(request.content)["dag_run_id"])
+        return httpx.Response(left.pop(0), json={})
+
+    run_id = client_of(with_login(handler)).trigger("study")
+    assert left == []
+    assert set(runs) == {run_id}
+
+
+def test_an_airflow_that_stays_broken_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trialhouse.orchestration.client._PAUSE_S", 0.0)
+    with pytest.raises(ServiceError, match="got status 500: locked"):
+        client_of(with_login(lambda request: httpx.Response(500, json={"detail": "locked"}))).trigger("study")
