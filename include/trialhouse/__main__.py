@@ -218,8 +218,7 @@ def estimate(
     from trialhouse.estimation import effects_of_study, effects_of_table
     from trialhouse.reporting.estimated import estimate_lines, estimate_rows
 
-    if (study is None) == (table is None):
-        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", "see `trialhouse estimate --help`")
+    _require_one(study, table, "estimate")
     if study is not None:
         result = effects_of_study(study)
     elif table is None or treatment is None or outcome is None or graph is None:
@@ -244,50 +243,36 @@ def estimate(
 
 @app.command()
 def fit(
-    study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="A study that asks for laws, whose trials are in the warehouse.")
-    ] = None,
-    table: Annotated[Path | None, typer.Option(help="Or any CSV or Parquet file, one row per trial.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="Column: a loss or an error, or for --form bounded a score between 0 and 1.")] = None,
-    form: Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")] = "auto",
-    size: Annotated[str | None, typer.Option(help="Column: size of the network.")] = None,
-    data: Annotated[str | None, typer.Option(help="Column: amount of training data.")] = None,
-    width: Annotated[str | None, typer.Option(help="Column: width of the network.")] = None,
-    depth: Annotated[str | None, typer.Option(help="Column: depth of the network.")] = None,
-    unique: Annotated[str | None, typer.Option(help="Column: amount of distinct data, where data are repeated.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Column of the repeated unit.")] = None,
-    fix: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")] = None,
+    study: LawStudy = None,
+    table: LawTable = None,
+    outcome: LawOutcome = None,
+    form: LawForm = "auto",
+    size: Size = None,
+    data: Data = None,
+    width: Width = None,
+    depth: Depth = None,
+    unique: Unique = None,
+    cluster: LawCluster = None,
+    fix: Fix = None,
     delta: Annotated[float, typer.Option(help="Of the Huber loss on logarithms.")] = 1e-3,
-    drop_highest: Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")] = 0,
-    keep_transient: Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")] = False,
-    draws: Annotated[int, typer.Option(help="Of the bootstrap.")] = 1000,
+    drop_highest: DropHighest = 0,
+    keep_transient: KeepTransient = False,
+    draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Fit the scaling laws of a study, or one to a table, with intervals, and say what the range does not tell."""
-    from trialhouse.laws import law_of_table, laws_of_study
+    from trialhouse.laws import TableLaw, law_of_table, laws_of_study
     from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows
 
-    if (study is None) == (table is None):
-        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", "see `trialhouse fit --help`")
+    _require_law(study, table, outcome, "fit")
     if study is not None:
         found = laws_of_study(study, draws=draws)
         results = found["laws"]
-    elif table is None or outcome is None:
-        raise TrialhouseError("--table goes with --outcome and the column of a factor", remedy="see `trialhouse fit --help`")
     else:
-        result = law_of_table(
-            table,
-            form=form,
-            outcome=outcome,
-            columns={"size": size, "data": data, "width": width, "depth": depth, "unique": unique},
-            cluster=cluster,
-            fix=fix or (),
-            delta=delta,
-            drop_highest=drop_highest,
-            keep_transient=keep_transient,
-            draws=draws,
-        )
-        found, results = result, [result]
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws, delta)
+        found = law_of_table(table or Path(), question)
+        results = [found]
     if as_json:
         _print_json(found)
         return
@@ -326,10 +311,11 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """Say what an intervention would do, by the scaling laws of a study or of a table, beside what a passive observer would expect."""
-    from trialhouse.forecasting import TableLaw, assignment_named, forecast_of_study, forecast_of_table
+    from trialhouse.forecasting import assignment_named, forecast_of_study, forecast_of_table
+    from trialhouse.laws import TableLaw
     from trialhouse.reporting.forecasted import forecast_lines
 
-    _require_one(study, table, outcome, "forecast")
+    _require_law(study, table, outcome, "forecast")
     if study is not None:
         asked = forecast_of_study(study, do=do, at=at or (), law=law, where=where or (), farthest=farthest, check=check, draws=draws)
         results = [one.to_dict() for one in asked]
@@ -384,10 +370,11 @@ def allocate(
     as_json: AsJson = False,
 ) -> None:
     """Split a budget by a scaling law of a study or of a table, and propose the trials that would make the split surer."""
-    from trialhouse.forecasting import Purse, TableLaw, allocation_of_study, allocation_of_table
+    from trialhouse.forecasting import Purse, allocation_of_study, allocation_of_table
+    from trialhouse.laws import TableLaw
     from trialhouse.reporting.allocated import allocation_lines
 
-    _require_one(study, table, outcome, "allocate")
+    _require_law(study, table, outcome, "allocate")
     purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget)
     if study is not None:
         found = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
@@ -441,13 +428,16 @@ def query(sql: Annotated[str, typer.Argument(help="SQL for the published warehou
         _print_table(rows)
 
 
-def _require_one(study: str | None, table: Path | None, outcome: str | None, command: str) -> None:
-    """A study has its questions; a table needs one."""
-    remedy = f"see `trialhouse {command} --help`"
+def _require_one(study: str | None, table: Path | None, command: str) -> None:
     if (study is None) == (table is None):
-        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", remedy)
+        raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", f"see `trialhouse {command} --help`")
+
+
+def _require_law(study: str | None, table: Path | None, outcome: str | None, command: str) -> None:
+    """A study has its questions; a table needs one."""
+    _require_one(study, table, command)
     if table is not None and outcome is None:
-        raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=remedy)
+        raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=f"see `trialhouse {command} --help`")
 
 
 def _named(**columns: str | None) -> dict[str, str]:

@@ -43,8 +43,7 @@ def estimate(study_id: str, settings: Settings | None = None) -> dict[str, int]:
     landing = LandingZone(settings.landing_dir)
     batch_id = content_id("estimates", {"estimates": sorted(row["estimate_id"] for row in results.estimates)})
     for table, rows in {"refutations": results.refutations, "estimates": results.estimates}.items():
-        if not landing.has(table, batch_id):
-            landing.write(table, rows, unit_id=batch_id)
+        landing.write_once(table, rows, unit_id=batch_id)
     _land_configurations(registration, frame, landing)
     land_checks(registration, land_laws(registration, frame, landing), landing)
     return dict(Counter(row["verdict"] for row in results.primary))

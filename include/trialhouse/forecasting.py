@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from trialhouse.errors import ForecastError
 from trialhouse.identity import code_version, content_id
 from trialhouse.landing import LandingZone
-from trialhouse.laws import CODE, known
+from trialhouse.laws import CODE, TableLaw
 from trialhouse.registration import Registration, registered
-from trialhouse.scaling_laws import Law, fit_table
+from trialhouse.scaling_laws import Law
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.asked import (
     StudyForecast,
@@ -35,34 +35,6 @@ from trialhouse.warehouse.read import current_study_id, study_frame
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class TableLaw:
-    """Which law to fit to a frame; fields as in `trialhouse.scaling_laws.fit_table`."""
-
-    outcome: str
-    columns: Mapping[str, str]
-    form: str = "auto"
-    cluster: str | None = None
-    fix: Sequence[str] = ()
-    drop_highest: int = 0
-    keep_transient: bool = False
-    draws: int = 1000
-
-    def fitted(self, frame: pd.DataFrame) -> Law:
-        """The law of a frame."""
-        return fit_table(
-            frame,
-            form=self.form,
-            outcome=self.outcome,
-            columns=self.columns,
-            cluster=self.cluster,
-            fixed=dict(known(text) for text in self.fix),
-            drop_highest=self.drop_highest,
-            keep_transient=self.keep_transient,
-            draws=self.draws,
-        )
 
 
 def forecast_of_table(
@@ -218,12 +190,10 @@ def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: L
 
 
 def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:
-    if not rows:
-        return
     unit_id = content_id("forecasts", {"forecasts": sorted(row["forecast_id"] for row in rows)})
-    if not landing.has("forecasts", unit_id):
-        now = datetime.now(UTC)
-        landing.write("forecasts", [{**row, "made_at": now} for row in rows], unit_id=unit_id)
+    now = datetime.now(UTC)
+    if rows:
+        landing.write_once("forecasts", [{**row, "made_at": now} for row in rows], unit_id=unit_id)
 
 
 def assignment_named(text: str) -> Assignment:

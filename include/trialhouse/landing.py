@@ -74,6 +74,11 @@ class LandingZone:
         sync(path.parent)
         return path
 
+    def write_once(self, table: str, rows: Sequence[Mapping[str, Any]], *, unit_id: str, attempt: int = 0) -> None:
+        """`write`, unless the table has a file of this unit: the id says that it would be the same."""
+        if not self.has(table, unit_id):
+            self.write(table, rows, unit_id=unit_id, attempt=attempt)
+
     def has(self, table: str, unit_id: str) -> bool:
         """Whether any file of that table is about this unit."""
         return unit_id in self.unit_ids(table)

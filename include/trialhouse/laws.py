@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,54 +19,48 @@ from trialhouse.warehouse.read import current_study_id, study_frame
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trialhouse.scaling_laws import Law
     from trialhouse.scaling_laws.study import StudyLaw
 
 CODE = Path(__file__).with_name("scaling_laws")
 """What a law's or a forecast's version is the hash of."""
 
 
-def law_of_table(
-    table: Path,
-    *,
-    form: str,
-    outcome: str,
-    columns: Mapping[str, str | None],
-    cluster: str | None = None,
-    fix: Sequence[str] = (),
-    delta: float,
-    drop_highest: int = 0,
-    keep_transient: bool = False,
-    draws: int = 1000,
-) -> dict[str, Any]:
-    """Fit a law to a CSV or Parquet file.
+@dataclass(frozen=True)
+class TableLaw:
+    """Which law to fit to a table; fields as in `trialhouse.scaling_laws.fit_table`, `fix` as texts `NAME=VALUE`."""
 
-    Parameters
-    ----------
-    columns
-        Role -> column, or None where it was not named.
-    fix
-        `NAME=VALUE`.
+    outcome: str
+    columns: Mapping[str, str]
+    form: str = "auto"
+    cluster: str | None = None
+    fix: Sequence[str] = ()
+    drop_highest: int = 0
+    keep_transient: bool = False
+    draws: int = 1000
+    delta: float = 1e-3
 
-    Returns
-    -------
-    dict
-        See `trialhouse.scaling_laws.fit.Law.to_dict`.
-    """
-    from trialhouse.scaling_laws import fit_table
+    def fitted(self, frame: pd.DataFrame) -> Law:
+        """The law of a frame."""
+        from trialhouse.scaling_laws import fit_table
 
-    law = fit_table(
-        read_table(table),
-        form=form,
-        outcome=outcome,
-        columns={role: column for role, column in columns.items() if column is not None},
-        cluster=cluster,
-        fixed=dict(known(text) for text in fix),
-        delta=delta,
-        drop_highest=drop_highest,
-        keep_transient=keep_transient,
-        draws=draws,
-    )
-    return law.to_dict()
+        return fit_table(
+            frame,
+            form=self.form,
+            outcome=self.outcome,
+            columns=self.columns,
+            cluster=self.cluster,
+            fixed=dict(_known(text) for text in self.fix),
+            delta=self.delta,
+            drop_highest=self.drop_highest,
+            keep_transient=self.keep_transient,
+            draws=self.draws,
+        )
+
+
+def law_of_table(table: Path, question: TableLaw) -> dict[str, Any]:
+    """Fit a law to a CSV or Parquet file: `trialhouse.scaling_laws.fit.Law.to_dict`."""
+    return question.fitted(read_table(table)).to_dict()
 
 
 def laws_of_study(study_name: str, settings: Settings | None = None, *, draws: int = 1000) -> dict[str, Any]:
@@ -101,14 +96,13 @@ def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZ
     laws, comparisons = fit_study(registration.study, frame)
     rows = rows_of(registration.study_id, code_version(CODE), laws, comparisons)
     unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
-    if rows and not landing.has("laws", unit_id):
-        now = datetime.now(UTC)  # one for all: rows that landed together are one fit
-        landing.write("laws", [{**row, "fitted_at": now} for row in rows], unit_id=unit_id)
+    now = datetime.now(UTC)  # one for all: rows that landed together are one fit
+    if rows:
+        landing.write_once("laws", [{**row, "fitted_at": now} for row in rows], unit_id=unit_id)
     return laws
 
 
-def known(text: str) -> tuple[str, float]:
-    """A parameter that is known and its value, from `NAME=VALUE`."""
+def _known(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
         return name, float(value)

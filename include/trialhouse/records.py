@@ -258,5 +258,5 @@ def land_records(records: Records, landing: LandingZone) -> None:
         ],
     }
     for table, rows in tables.items():
-        if rows and not landing.has(table, records.records_id):
-            landing.write(table, rows, unit_id=records.records_id, attempt=1)
+        if rows:
+            landing.write_once(table, rows, unit_id=records.records_id, attempt=1)

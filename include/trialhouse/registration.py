@@ -161,8 +161,7 @@ def _land(planned: Registration, settings: Settings) -> Registration:
         "study_versions": [_version_row(planned)],  # last: without it the rest is not registered
     }
     for table, rows in tables.items():
-        if not landing.has(table, planned.study_id):
-            landing.write(table, rows, unit_id=planned.study_id)
+        landing.write_once(table, rows, unit_id=planned.study_id)
     return Registration(planned.study_id, study, planned.trials, planned.graphs, is_new=True)
 
 

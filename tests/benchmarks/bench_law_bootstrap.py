@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tests.benchmarks.record import record
+from tests.benchmarks.record import draw_costs, record
 from trialhouse.scaling_laws import FORMS
 from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.intervals import bootstrap
@@ -167,21 +167,12 @@ def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _draw_figure(path: Path, curve: Sequence[dict[str, float]], draws: int) -> Path:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    points = [one["points"] for one in curve]
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    axes.loglog(points, [one["loop_scaled_s"] for one in curve], "s--", label=f"scipy's L-BFGS, {STARTS} starts (from one draw, scaled)")
-    axes.loglog(points, [one["ours_s"] for one in curve], "o-", label="Trialhouse, all draws, with the fit")
-    axes.set(xlabel="points", ylabel="seconds", title=f"{draws} bootstrap draws of a law with five parameters")
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    pyplot.close(figure)
-    return path
+    lines = (
+        (f"scipy's L-BFGS, {STARTS} starts (from one draw, scaled)", "s--", "loop_scaled_s"),
+        ("Trialhouse, all draws, with the fit", "o-", "ours_s"),
+    )
+    costs = [(label, style, [one[key] for one in curve]) for label, style, key in lines]
+    return draw_costs(path, [one["points"] for one in curve], "points", costs, f"{draws} bootstrap draws of a law with five parameters")
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tests.benchmarks.record import record
+from tests.benchmarks.record import draw_costs, record
 from trialhouse.causal.checks.battery import STOCK_REFUTERS, stock_refuter
 from trialhouse.causal.partial import Partialled
 from trialhouse.causal.sample import Sample, make_sample
@@ -179,25 +179,13 @@ def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _draw_figure(path: Path, curve: Sequence[Mapping[str, float]], simulations: int, scaled: int) -> Path:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    rows = [point["rows"] for point in curve]
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for key, label, style in (
-        ("dowhy_scaled_s", f"DoWhy's loop (from {scaled} of {simulations} simulations, scaled)", "s--"),
-        ("ours_s", f"Trialhouse, all {simulations} simulations, with the fit", "o-"),
-        ("of_which_fit_s", "of that, the one fit of the nuisances", ":"),
-    ):
-        axes.loglog(rows, [point[key] for point in curve], style, label=label)
-    axes.set(xlabel="rows", ylabel="seconds", title="Five refuters of one LinearDML estimate")
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    pyplot.close(figure)
-    return path
+    lines = (
+        (f"DoWhy's loop (from {scaled} of {simulations} simulations, scaled)", "s--", "dowhy_scaled_s"),
+        (f"Trialhouse, all {simulations} simulations, with the fit", "o-", "ours_s"),
+        ("of that, the one fit of the nuisances", ":", "of_which_fit_s"),
+    )
+    costs = [(label, style, [point[key] for point in curve]) for label, style, key in lines]
+    return draw_costs(path, [point["rows"] for point in curve], "rows", costs, "Five refuters of one LinearDML estimate")
 
 
 def main() -> int:

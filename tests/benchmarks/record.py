@@ -53,3 +53,21 @@ def record(
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {value:.3g} {unit} (goal {goal}): {'met' if is_met else 'NOT MET'}")
     return path
+
+
+def draw_costs(path: Path, places: Sequence[float], place: str, costs: Sequence[tuple[str, str, Sequence[float]]], title: str) -> Path:
+    """Seconds against a size, both on log axes, as an SVG; each line of `costs` is its label, style and values."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for label, style, values in costs:
+        axes.loglog(places, values, style, label=label)
+    axes.set(xlabel=place, ylabel="seconds", title=title)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
+    return path

@@ -122,6 +122,7 @@ def train(
     best, worse, seen, total, correct = math.inf, 0, 0, 0.0, 0
     last = held = Scores(math.nan, math.nan)
     ends_at = time.monotonic() + timeout_s
+    batch = evaluation_batch(network, validation)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network.train()
@@ -135,7 +136,7 @@ def train(
             if step in due:
                 last = Scores(total / seen, correct / seen)
                 seen, total, correct = 0, 0.0, 0
-                held = evaluate(network, validation)
+                held = evaluate(network, validation, batch)
                 network.train()
                 note(step, point(last, held))
                 if not math.isfinite(held.loss):
@@ -179,15 +180,16 @@ def update(
     return value, int((scores.detach().argmax(1) == targets).sum()), len(targets)
 
 
-def evaluate(network: torch.nn.Module, data: Data) -> Scores:
-    """Loss and accuracy over all of a split, in evaluation mode."""
+def evaluate(network: torch.nn.Module, data: Data, batch: int | None = None) -> Scores:
+    """Loss and accuracy over all of a split, in evaluation mode, `batch` examples at once (default: `evaluation_batch`)."""
     import torch
     from torch.nn import functional
 
+    batch = batch or evaluation_batch(network, data)
     network.eval()
     correct, loss, count = 0, 0.0, 0
     with torch.inference_mode():
-        for chosen in torch.split(torch.arange(len(data)), evaluation_batch(network, data)):
+        for chosen in torch.split(torch.arange(len(data)), batch):
             inputs, targets = data.batch(chosen)
             scores, targets = network(inputs).flatten(0, -2), targets.flatten()
             correct += int((scores.argmax(1) == targets).sum())
@@ -197,7 +199,7 @@ def evaluate(network: torch.nn.Module, data: Data) -> Scores:
 
 
 def evaluation_batch(network: torch.nn.Module, data: Data) -> int:
-    """How many examples to evaluate at once; found out by evaluating one."""
+    """How many examples to evaluate at once; found out by evaluating one. Leaves the network in evaluation mode."""
     import torch
 
     largest = 1
@@ -206,10 +208,11 @@ def evaluation_batch(network: torch.nn.Module, data: Data) -> int:
         nonlocal largest
         largest = max(largest, output.nbytes if isinstance(output, torch.Tensor) else 0)
 
-    hooks = [module.register_forward_hook(measure) for module in network.modules()]
+    hooks = [module.register_forward_hook(measure) for module in network.eval().modules()]
     try:
-        inputs, targets = data.batch(torch.arange(1))
-        network(inputs)
+        with torch.inference_mode():
+            inputs, targets = data.batch(torch.arange(1))
+            network(inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -17,7 +17,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trialhouse.learning.data import Data, Shifted
-from trialhouse.learning.engine import DivergedError, Note, Scores, TimedOutError, Trained, batches, evaluate, optimiser_for, point, update
+from trialhouse.learning.engine import (
+    DivergedError,
+    Note,
+    Scores,
+    TimedOutError,
+    Trained,
+    batches,
+    evaluate,
+    evaluation_batch,
+    optimiser_for,
+    point,
+    update,
+)
 from trialhouse.learning.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -109,6 +121,7 @@ class _Run:
         torch.random.set_rng_state(self.chance)
         started = time.process_time()
         last = held = Scores(math.nan, math.nan)
+        batch = evaluation_batch(self.network, validation)
         self.network.train()
         while self.step < until:
             self.step += 1
@@ -116,7 +129,7 @@ class _Run:
             self.history.append(update(self.network, self.optimiser, self.recipe, self.step, inputs, targets))
             due = {index: branch for index, branch in followers.items() if self.step in branch.points and index not in self.lost}
             if due:
-                held = evaluate(self.network, validation)
+                held = evaluate(self.network, validation, batch)
                 self.network.train()
                 for branch in due.values():
                     last = self._since(max((step for step in branch.points if step < self.step), default=0))

@@ -22,6 +22,7 @@ WRITER_POOL = "duckdb_writer"
 TRIALS_POOL = "trials"
 PROFILING_POOL = "profiling"
 
+DATABASE_TIMEOUT_S = 60
 _SPARE_WORKERS = 2
 """Task processes beside the trials: one for the writer, one for whatever decides what comes next."""
 
@@ -77,7 +78,7 @@ def load_secrets(settings: Settings) -> Secrets:
 
 
 def airflow_environment(
-    settings: Settings, port: int | None = None, *, dags_dir: Path = DAGS_DIR, database_timeout_s: int = 60
+    settings: Settings, port: int | None = None, *, dags_dir: Path = DAGS_DIR, database_timeout_s: int = DATABASE_TIMEOUT_S
 ) -> dict[str, str]:
     """The variables that every Airflow process of this home gets, on top of the inherited environment.
 

@@ -27,6 +27,7 @@ import psutil
 from trialhouse.errors import ServiceError
 from trialhouse.orchestration.airflow_config import (
     DAGS_DIR,
+    DATABASE_TIMEOUT_S,
     HOST,
     airflow_environment,
     load_secrets,
@@ -53,8 +54,8 @@ COMPONENTS: dict[str, list[str]] = {
 }
 
 _START_TIMEOUT_S = 300
-_DATABASE_TIMEOUT_S = {"api-server": 5}
-"""The API server can wait for itself (see `AirflowClient._ok`): it gives up soon, while the others wait until it has."""
+_IMPATIENT = {"api-server": 5}
+"""Component -> seconds. The API server can wait for itself (`AirflowClient._ok`): it gives up soon, while the others wait until it has."""
 _STOP_GRACE_S = 1.5
 """A scheduler that has run nothing ends within a second. One that has run tasks waits for its executor's idle workers without
 end (it asks for a second signal), and one whose tasks run waits for those: they are ended, and run again next time."""
@@ -236,7 +237,7 @@ class LocalAirflow:
                     **process_environment(
                         inherited_environment(),
                         airflow_environment(
-                            self.settings, self.port, dags_dir=self.dags_dir, database_timeout_s=_DATABASE_TIMEOUT_S.get(name, 60)
+                            self.settings, self.port, dags_dir=self.dags_dir, database_timeout_s=_IMPATIENT.get(name, DATABASE_TIMEOUT_S)
                         ),
                         Path(sys.executable).parent,
                     ),

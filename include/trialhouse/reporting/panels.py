@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -257,20 +257,33 @@ def forests(found: Answer) -> list[Forest]:
     return forests
 
 
+def _parts(data: StudyData, found: Answer, *, is_modified: bool) -> Iterator[tuple[list[Finding], str | None, list[Effect]]]:
+    """Each registered contrast, the column that its findings are by, and its estimates in other parts of the trials.
+
+    By recipes that tell effects by what modifies them, or by all the others.
+    """
+    known = effects(data)
+    for estimand, group in by_estimand(found.primary).items():
+        by, contrast_to = data.estimands[estimand]["by"], group[0].headline.contrast_to
+        yield (
+            group,
+            by,
+            [
+                effect
+                for effect in known
+                if effect.estimand == estimand
+                and effect.contrast_to == contrast_to
+                and effect.subgroup_column not in (None, by)
+                and effect.subgroup is not None
+                and (effect.method in MODIFYING) == is_modified
+            ],
+        )
+
+
 def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
     """The registered contrasts again with the treated arm restricted to one level of a factor that only the treated have."""
     forests = []
-    for estimand, group in by_estimand(found.primary).items():
-        by, contrast_to = data.estimands[estimand]["by"], group[0].headline.contrast_to
-        parts = [
-            effect
-            for effect in effects(data)
-            if effect.estimand == estimand
-            and effect.contrast_to == contrast_to
-            and effect.subgroup_column != by
-            and effect.subgroup is not None
-            and effect.method not in MODIFYING
-        ]
+    for group, _, parts in _parts(data, found, is_modified=False):
         rows = []
         for effect in sorted(parts, key=_part_order(data)):
             *where, level = str(effect.subgroup).split(", ")
@@ -283,16 +296,7 @@ def forests_by_method(data: StudyData, found: Answer) -> list[Forest]:
 def forests_by_modifier(data: StudyData, found: Answer) -> list[tuple[Forest, str]]:
     """Effects by what modifies them, a forest per recipe that tells such, and what that recipe estimates."""
     forests = []
-    for estimand, group in by_estimand(found.primary).items():
-        by, contrast_to = data.estimands[estimand]["by"], group[0].headline.contrast_to
-        parts = [
-            effect
-            for effect in effects(data)
-            if effect.estimand == estimand
-            and effect.contrast_to == contrast_to
-            and effect.method in MODIFYING
-            and effect.subgroup_column not in (None, by)
-        ]
+    for group, by, parts in _parts(data, found, is_modified=True):
         for method in dict.fromkeys(effect.method for effect in parts):
             mine = [effect for effect in parts if effect.method == method]
             mine.sort(key=lambda effect: [data.order(level) for level in str(effect.subgroup).split(", ")])

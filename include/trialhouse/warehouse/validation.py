@@ -96,10 +96,9 @@ def land_validation(data: StudyData, rows: Sequence[Mapping[str, Any]], settings
         The validation's id.
     """
     validation_id = content_id("validation", {"study_id": data.study_id, "data": _hashes(data), "results": rows})
+    common = {"validation_id": validation_id, "study_id": data.study_id, "validated_at": datetime.now(UTC)}
     landing = LandingZone((settings or get_settings()).landing_dir)
-    if not landing.has("validations", validation_id):
-        common = {"validation_id": validation_id, "study_id": data.study_id, "validated_at": datetime.now(UTC)}
-        landing.write("validations", [{**common, **row} for row in rows], unit_id=validation_id)
+    landing.write_once("validations", [{**common, **row} for row in rows], unit_id=validation_id)
     return validation_id
 
 
