@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from trialhouse.causal.answer import answer_all
 from trialhouse.causal.checks.always import check_refuters
 from trialhouse.causal.model import CausalGraph, read_graph
 from trialhouse.causal.nuisances import check_families
 from trialhouse.causal.over_training import answer_over_training
-from trialhouse.causal.question import Comparison, Question, answer_all, compared_arms
+from trialhouse.causal.question import Comparison, Question, compared_arms
 from trialhouse.causal.recipes import PRIMARY, check_recipes
 from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import Sample, label, make_sample, require_columns

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from trialhouse.causal.answer import answer_all
 from trialhouse.causal.checks.always import REFUTERS, check_refuters
 from trialhouse.causal.model import CausalGraph, read_graph_file
 from trialhouse.causal.nuisances import check_families
-from trialhouse.causal.question import Comparison, Question, answer_all
+from trialhouse.causal.question import Comparison, Question
 from trialhouse.causal.recipes import RECIPES, check_recipes
 from trialhouse.causal.results import Results, adjust_for_multiplicity
 from trialhouse.causal.sample import is_number, label, require_columns

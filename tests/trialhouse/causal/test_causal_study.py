@@ -12,8 +12,9 @@ import pytest
 
 from tests.trialhouse.causal.simulator import ACCURACY_SLOPE, graphs, shipped_study, simulate
 from trialhouse.causal import Results, estimate_study
+from trialhouse.causal.answer import answer
 from trialhouse.causal.model import read_graph
-from trialhouse.causal.question import Comparison, Question, answer
+from trialhouse.causal.question import Comparison, Question
 from trialhouse.causal.study import _questions
 from trialhouse.errors import EstimationError
 from trialhouse.raw_tables import RAW_TABLES
