@@ -454,16 +454,9 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Aligned columns, never cut: a terminal wraps them, a pipe gets them whole."""
-    names = list(rows[0]) if rows else ["no rows"]
-    lines = [names, *(["" if (cell := row[name]) is None else _cell(cell) for name in names] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    from trialhouse.reporting.terminal import table_lines
 
-
-def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    typer.echo("\n".join(table_lines(rows)))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from operators.forecasting import ForecastOperator
 from tests.trialhouse.warehouse.samples import build
 from trialhouse import registration
 from trialhouse.__main__ import app
@@ -49,6 +50,9 @@ def test_a_forecast_is_kept_and_meets_what_comes_out(home: Settings) -> None:
     assert json.loads(run(*asked, "--json"))["forecasts"] == [found]  # the same answer lands once
     assert len(LandingZone(home.landing_dir).files("forecasts")) == 1
     assert found["sentence"] in run(*asked)
+    form = ForecastOperator(task_id="forecast", study_name="theory_rates", do=["n_train=2x"], where=["learner=nearest_neighbour"])
+    assert form.call({}) == [found["sentence"]]  # type: ignore[arg-type]
+    assert len(LandingZone(home.landing_dir).files("forecasts")) == 1
     for _ in range(2):
         land_checks(
             first, land_laws(first, study_frame(first.study_id, home), LandingZone(home.landing_dir)), LandingZone(home.landing_dir)

@@ -1,8 +1,8 @@
-"""The answer as text for a terminal."""
+"""The answer, and any table, as text for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import groupby
 from typing import Any
@@ -38,6 +38,19 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
     for caveat, belongs_to in found.caveats:
         console.print(f"Caveat ({belongs_to}): {caveat}", style="dim")
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Any rows as aligned columns, never cut: a terminal wraps them, a pipe gets them whole."""
+    names = list(rows[0]) if rows else ["no rows"]
+    lines = [names, *(["" if (cell := row[name]) is None else _cell(cell) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _rows(gate: Gate) -> str:

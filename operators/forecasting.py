@@ -1,0 +1,46 @@
+"""Asks a study's laws what an intervention would do: `trialhouse.forecasting`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import Context
+
+from operators.base import TrialhouseOperator
+
+
+class ForecastOperator(TrialhouseOperator):
+    """Forecast; the answer stands in the task's log, and lands for `fct_forecasts` and `fct_calibration`."""
+
+    template_fields: Sequence[str] = ("study_name", "do", "at", "law", "where", "check")
+
+    def __init__(
+        self,
+        *,
+        study_name: str,
+        do: Sequence[str] | str,
+        at: Sequence[str] | str = (),
+        law: str | None = None,
+        where: Sequence[str] | str = (),
+        check: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.study_name, self.do, self.at, self.law, self.where, self.check = study_name, do, at, law, where, check
+
+    def call(self, context: Context) -> list[str]:
+        """Forecast; returns each law's answer in one sentence, or why it has none."""
+        from trialhouse.forecasting import forecast_of_study
+        from trialhouse.reporting.forecasted import forecast_lines
+        from trialhouse.reporting.terminal import table_lines
+
+        found = forecast_of_study(
+            self.study_name, do=self.do, at=self.at or (), law=self.law or None, where=self.where or (), check=bool(self.check)
+        )
+        results = [one.to_dict() for one in found]
+        for result in results:
+            for part in forecast_lines(result):
+                for line in table_lines(part) if isinstance(part, list) else [part]:
+                    self.log.info("%s", line)
+        return [result["sentence"] if result.get("refusal") is None else f"no forecast: {result['refusal']}" for result in results]
