@@ -43,6 +43,8 @@ class LeNet(ImageLearner[LeNetSettings]):
         import torch
         from torch import nn
 
+        from trialhouse.learning.blocks import HalvingPool
+
         shape = datasets.SHAPES[settings.dataset]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels, height, width = shape.channels, shape.height, shape.width
@@ -50,7 +52,7 @@ class LeNet(ImageLearner[LeNetSettings]):
             wide = settings.width if number == 1 else 2 * settings.width
             layers[f"convolution_{number}"] = nn.Conv2d(channels, wide, 3, padding=1)
             if number <= 2:
-                layers[f"pool_{number}"] = nn.MaxPool2d(2)
+                layers[f"pool_{number}"] = HalvingPool()
                 height, width = height // 2, width // 2
             layers[f"rectifier_{number}"] = nn.ReLU(inplace=True)
             channels = wide
