@@ -6,7 +6,7 @@ whether a row is about weights (made once, whatever measures them) or about a tr
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _UNIT = {"unit_id": "VARCHAR NOT NULL", "unit_kind": "VARCHAR NOT NULL", "attempt": "INTEGER NOT NULL"}
 
@@ -203,6 +203,8 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "standard_error": "DOUBLE",
         "ci_low": "DOUBLE",  # null: no end
         "ci_high": "DOUBLE",
+        "p_value": "DOUBLE",  # of no difference; null for a parameter, and where nothing is tested
+        "p_value_adjusted": "DOUBLE",  # Holm over all tests of the law
         "is_identified": "BOOLEAN NOT NULL",
         "trials": "INTEGER NOT NULL",
         "objective": "DOUBLE",  # summed Huber loss

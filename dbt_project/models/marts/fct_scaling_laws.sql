@@ -36,6 +36,8 @@ select
     laws.standard_error,
     laws.ci_low,
     laws.ci_high,
+    laws.p_value,
+    laws.p_value_adjusted,
     laws.is_identified,
     laws.trials,
     laws.objective,

@@ -52,9 +52,11 @@ def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """How arms differ: constant, exponent, crossing."""
-    yield "comparisons (95% intervals):"
+    yield "comparisons (95% intervals; p-values of no difference, Holm over the tests of a law):"
     for one in comparisons:
         interval = "" if one["estimate"] is None else f" {one['estimate']:.3g} ({_interval(one['interval'])})"
+        if one["p_value"] is not None:
+            interval += f", p {one['p_value']:.2g}, after Holm {one['p_value_adjusted']:.2g}"
         doubt = f"; withheld: {', '.join(one['reasons'])}" if one["reasons"] else ""
         arms = f"{_subgroup(one['subgroup'])} against {_subgroup(one['compared_with'])}"
         yield f"- {one['law']}, {arms}: {one['quantity']}{interval}: {one['sentence']}{doubt}"

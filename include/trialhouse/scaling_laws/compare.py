@@ -9,7 +9,8 @@ import numpy as np
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array
-from trialhouse.scaling_laws.intervals import LEVEL
+from trialhouse.scaling_laws.intervals import LEVEL, degrees_of_freedom
+from trialhouse.scaling_laws.prediction import freedom, interval
 
 POINTS = 400
 """Places between which a crossing is looked for."""
@@ -29,6 +30,9 @@ class Comparison:
         With a 95% interval; NaN where there is none.
     sentence
         What it says.
+    p_value
+        Of no difference (of a ratio of 1), from what the interval is from: below .05 just where the interval excludes it. NaN for a
+        crossing, which tests nothing.
     """
 
     quantity: str
@@ -36,6 +40,7 @@ class Comparison:
     low: float
     high: float
     sentence: str
+    p_value: float = np.nan
 
 
 def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparison]:
@@ -44,7 +49,12 @@ def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparis
     Notes
     -----
     Intervals of differences combine the two profile intervals (Zou & Donner 2008, MOVER), which keeps their asymmetry and is
-    conservative where arms share blocks. The ratio and the crossing come from the bootstrap, draws paired at random.
+    conservative where arms share blocks. The ratio and the crossing come from the bootstrap, draws paired at random; the ratio's
+    interval is widened for few trials or blocks as forecasts' are.
+
+    P-values invert the same intervals: that of a difference is of t = estimate / half-width towards 0 x the t quantile of the
+    interval, since the root of a profile is nearly linear in the distance, with the fewer degrees of freedom of the two arms; that of
+    a ratio is one less the level of the interval that ends at 1, at least 2 / (draws + 1), which is as much as draws tell.
 
     Raises
     ------
@@ -69,8 +79,21 @@ def _difference(first: Law, second: Law, k: int, names: tuple[str, str]) -> Comp
     (a, b), ((al, ah), (bl, bh)) = ((law.parameters[name] for law in (first, second)), (law.intervals[name] for law in (first, second)))
     estimate = b - a
     low, high = estimate - np.hypot(b - bl, ah - a), estimate + np.hypot(bh - b, a - al)
+    p_value = _p_of_distance(estimate, float(low), float(high), min(_freedom(law, k) for law in (first, second)))
     says = "cannot be told apart" if low <= 0 <= high else f"{'larger' if estimate > 0 else 'smaller'} with {names[1]}"
-    return Comparison(f"difference of {name}", estimate, float(low), float(high), f"{name} of {names[0]} and {names[1]}: {says}")
+    return Comparison(f"difference of {name}", estimate, float(low), float(high), f"{name} of {names[0]} and {names[1]}: {says}", p_value)
+
+
+def _freedom(law: Law, k: int) -> float:
+    return float(degrees_of_freedom(law.form, law.sample, law.coordinates)[k])
+
+
+def _p_of_distance(estimate: float, low: float, high: float, df: float) -> float:
+    """Of zero; 1 where the interval has no end on its side."""
+    from scipy import stats
+
+    half_width = estimate - low if estimate > 0 else high - estimate
+    return float(2 * stats.t.sf(abs(estimate) / max(half_width, 1e-300) * stats.t.ppf((1 + LEVEL) / 2, df), df))
 
 
 def _common(first: Law, second: Law) -> tuple[float, tuple[float, float]]:
@@ -101,10 +124,27 @@ def _ratio(first: Law, second: Law, middle: float, names: tuple[str, str]) -> Co
     a, b = _paired(first, second)
     ratio = float(_above_floor(second, second.coordinates[None], there)[0, 0] - _above_floor(first, first.coordinates[None], there)[0, 0])
     draws = (_above_floor(second, b, there) - _above_floor(first, a, there))[:, 0]
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    fewer = min(first, second, key=freedom)
+    low, high = interval(fewer, ratio, draws)
     says = "cannot be told from 1" if low <= 0 <= high else f"{'more' if ratio > 0 else 'less'} is left with {names[1]}"
     what = f"what can be reduced, at {np.exp(middle):.3g}, {names[1]} over {names[0]}: {says}"
-    return Comparison("ratio above E", float(np.exp(ratio)), float(np.exp(low)), float(np.exp(high)), what)
+    return Comparison(
+        "ratio above E", float(np.exp(ratio)), float(np.exp(low)), float(np.exp(high)), what, _p_of_draws(fewer, ratio, draws)
+    )
+
+
+def _p_of_draws(law: Law, centre: float, draws: Array) -> float:
+    """Of zero: one less the level whose interval ends there."""
+    from scipy.optimize import brentq
+
+    def towards_zero(level: float) -> float:
+        low, high = interval(law, centre, draws, level)
+        return low if centre > 0 else -high
+
+    narrowest, widest = 1e-6, 1 - 2 / (len(draws) + 1)
+    if towards_zero(narrowest) <= 0:
+        return 1.0
+    return 1 - (widest if towards_zero(widest) > 0 else float(brentq(towards_zero, narrowest, widest, xtol=1e-9)))
 
 
 def _crossing(first: Law, second: Law, ends: tuple[float, float], names: tuple[str, str]) -> Comparison:

@@ -73,11 +73,18 @@ def profile_intervals(form: Form, sample: LawSample, coordinates: Array, lowest:
     from scipy import stats
 
     rows, size = len(sample), len(coordinates)
-    freedom = np.minimum(rows - size, _carriers(form, sample, coordinates) - 1) if sample.clusters is None else sample.units - 1
+    freedom = degrees_of_freedom(form, sample, coordinates)
     inflation = rows / (rows - size) if sample.clusters is None else sample.units / (sample.units - 1) * (rows - 1) / (rows - size)
     dispersion = np.maximum(_dispersion(form, sample, coordinates, drawn, delta) * inflation, _plain(form, sample, coordinates, delta))
     allowed = dispersion / 2 * stats.f.ppf(LEVEL, 1, freedom)
     return _ends(form, sample, coordinates, lowest, allowed, standard_errors(drawn.coordinates), delta)
+
+
+def degrees_of_freedom(form: Form, sample: LawSample, coordinates: Array) -> Array:
+    """Of each parameter's profile interval (p); see `profile_intervals`."""
+    if sample.clusters is not None:
+        return np.full(len(coordinates), float(sample.units - 1))
+    return np.minimum(len(sample) - len(coordinates), _carriers(form, sample, coordinates) - 1)
 
 
 def _carriers(form: Form, sample: LawSample, coordinates: Array) -> Array:

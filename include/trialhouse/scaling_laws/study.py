@@ -15,6 +15,7 @@ from trialhouse.errors import LawError, SpecError
 from trialhouse.identity import content_id, frame_id
 from trialhouse.scaling_laws.compare import Comparison, compare
 from trialhouse.scaling_laws.fit import Law, fit_table
+from trialhouse.scaling_laws.intervals import LEVEL
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.studies.laws import LawQuestion
 from trialhouse.studies.spec import Study
@@ -66,11 +67,35 @@ class StudyLaw:
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """Two laws of a study held against each other."""
+    """Two laws of a study held against each other.
+
+    Parameters
+    ----------
+    first, second
+        The laws.
+    found
+        How the second differs from the first.
+    p_value_adjusted
+        Holm's, over all tests of the law question; NaN where nothing is tested.
+    tests
+        How many these are.
+    """
 
     first: StudyLaw
     second: StudyLaw
     found: Comparison
+    p_value_adjusted: float = np.nan
+    tests: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What it says, weakened where it does not outlast the correction for many tests."""
+        found = self.found
+        if not found.p_value < 1 - LEVEL <= self.p_value_adjusted:
+            return found.sentence
+        return (
+            f"{found.sentence}, taken alone; among the {self.tests} tests of this law it may be chance (Holm p {self.p_value_adjusted:.2g})"
+        )
 
     @property
     def reasons(self) -> list[str]:
@@ -87,7 +112,9 @@ class StudyComparison:
             "quantity": found.quantity,
             "estimate": _number(found.estimate),
             "interval": [_number(found.low), _number(found.high)],
-            "sentence": found.sentence,
+            "p_value": _number(found.p_value),
+            "p_value_adjusted": _number(self.p_value_adjusted),
+            "sentence": self.sentence,
             "verdict": "withheld" if self.reasons else "released",
             "reasons": self.reasons,
         }
@@ -141,7 +168,8 @@ def fit_study(study: Study, trials: pd.DataFrame, *, draws: int = 1000) -> tuple
     without the outcome (diverged, out of memory) are left out and counted.
     """
     laws = [law for question in study.laws for law in _laws(study, question, trials, draws)]
-    return laws, [one for question in study.laws if question.compare is not None for one in _comparisons(question, laws)]
+    asked = [question for question in study.laws if question.compare is not None]
+    return laws, [one for question in asked for one in _adjusted(list(_comparisons(question, laws)))]
 
 
 def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int) -> Iterator[StudyLaw]:
@@ -192,6 +220,20 @@ def _comparisons(question: LawQuestion, laws: Sequence[StudyLaw]) -> Iterator[St
         yield from (StudyComparison(first, second, one) for one in found)
 
 
+def _adjusted(comparisons: Sequence[StudyComparison]) -> list[StudyComparison]:
+    """With p-values after Holm over all tests of one law question: many arms have many chances to differ by chance."""
+    from statsmodels.stats.multitest import multipletests
+
+    tested = [one for one in comparisons if np.isfinite(one.found.p_value)]
+    if not tested:
+        return list(comparisons)
+    adjusted = iter(multipletests([one.found.p_value for one in tested], method="holm")[1])
+    return [
+        replace(one, p_value_adjusted=float(next(adjusted)), tests=len(tested)) if np.isfinite(one.found.p_value) else one
+        for one in comparisons
+    ]
+
+
 def rows_of(study_id: str, code_version: str, laws: Sequence[StudyLaw], comparisons: Sequence[StudyComparison]) -> list[dict[str, Any]]:
     """Rows of the raw table `laws`, all but the time: one per parameter and per compared quantity; one without where no law was fitted."""
     rows = [row for law in laws for row in _law_rows(law)] + [_comparison_row(one) for one in comparisons]
@@ -221,7 +263,8 @@ def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
         "sentence": None,
         "choice": json.dumps(law.choice.to_dict()) if law and law.choice else None,
     }
-    nothing = {"quantity": "none", "estimate": None, "standard_error": None, "ci_low": None, "ci_high": None, "is_identified": False}
+    numbers = ("estimate", "standard_error", "ci_low", "ci_high", "p_value", "p_value_adjusted")
+    nothing = {"quantity": "none", **dict.fromkeys(numbers), "is_identified": False}
     if law is None or not law.parameters:
         return [{**common, **nothing}]
     return [
@@ -232,6 +275,8 @@ def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
             "standard_error": _number(law.standard_errors[name]),
             "ci_low": _number(law.intervals[name][0]),
             "ci_high": _number(law.intervals[name][1]),
+            "p_value": None,
+            "p_value_adjusted": None,
             "is_identified": name not in law.not_identified,
         }
         for name, value in law.parameters.items()
@@ -255,11 +300,13 @@ def _comparison_row(one: StudyComparison) -> dict[str, Any]:
         "standard_error": None,
         "ci_low": _number(found.low),
         "ci_high": _number(found.high),
+        "p_value": _number(found.p_value),
+        "p_value_adjusted": _number(one.p_value_adjusted),
         "is_identified": bool(np.isfinite([found.low, found.high]).all()),
         "verdict": "withheld" if one.reasons else "released",
         "reasons": json.dumps(one.reasons),
         "warnings": json.dumps([]),
-        "sentence": found.sentence,
+        "sentence": one.sentence,
     }
 
 

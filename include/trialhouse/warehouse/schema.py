@@ -78,6 +78,20 @@ _REFUTATIONS_2 = {
     "simulations": "INTEGER",
     "refuted_at": "TIMESTAMP NOT NULL",
 }
+_LAWS_3 = {
+    **dict.fromkeys(("law_id", "study_id", "data_id", "code_version", "law", "outcome", "columns"), "VARCHAR NOT NULL"),
+    **dict.fromkeys(("subgroup", "compared_with"), "VARCHAR"),
+    "form": "VARCHAR NOT NULL",
+    "formula": "VARCHAR",
+    "quantity": "VARCHAR NOT NULL",
+    **dict.fromkeys(("estimate", "standard_error", "ci_low", "ci_high"), "DOUBLE"),
+    "is_identified": "BOOLEAN NOT NULL",
+    "trials": "INTEGER NOT NULL",
+    "objective": "DOUBLE",
+    "verdict": "VARCHAR NOT NULL",
+    **dict.fromkeys(("reasons", "warnings", "sentence", "choice"), "VARCHAR"),
+    "fitted_at": "TIMESTAMP NOT NULL",
+}
 
 UPCASTS: dict[int, dict[str, Upcast]] = {
     # What a recipe estimates, on what it rests and with which versions: not known of older estimates.
@@ -97,6 +111,17 @@ UPCASTS: dict[int, dict[str, Upcast]] = {
     2: {
         "estimates": Upcast(_ESTIMATES_2, "SELECT * EXCLUDE (estimated_at), NULL::VARCHAR AS per, estimated_at FROM landed"),
         "refutations": Upcast(_REFUTATIONS_2, "SELECT * EXCLUDE (refuted_at), NULL::VARCHAR AS details, refuted_at FROM landed"),
+    },
+    # Differences of laws had intervals, no p-values.
+    3: {
+        "laws": Upcast(
+            columns=_LAWS_3,
+            select=(
+                "SELECT law_id, study_id, data_id, code_version, law, outcome, columns, subgroup, compared_with, form, formula, quantity,"
+                " estimate, standard_error, ci_low, ci_high, NULL::DOUBLE AS p_value, NULL::DOUBLE AS p_value_adjusted, is_identified,"
+                " trials, objective, verdict, reasons, warnings, sentence, choice, fitted_at FROM landed"
+            ),
+        )
     },
 }
 """Schema version -> table -> upcast to the version after it. A table that did not change in a version is left out of it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.errors import LawError
@@ -33,6 +35,7 @@ def test_a_constant_is_told_from_an_exponent() -> None:
     assert ratio.low <= 1.5**-0.25 <= ratio.high < 1
     assert "less is left with augmented" in ratio.sentence
     assert np.isnan(found["crossing"].estimate)
+    assert np.isnan(found["crossing"].p_value)
 
 
 def test_another_exponent_crosses() -> None:
@@ -44,13 +47,33 @@ def test_another_exponent_crosses() -> None:
     assert "on plain is better" in crossing.sentence
 
 
-def test_equal_arms_are_seldom_told_apart() -> None:
-    """Ten pairs of equal arms: at 5% more than three false alarms have a chance of 1 in 1,000."""
-    laws = [law(seed) for seed in range(20)]
-    alarms = [
-        not one.low <= 0 <= one.high for a, b in zip(laws[::2], laws[1::2], strict=True) for one in compare(a, b, names=("a", "b"))[:1]
-    ]
-    assert sum(alarms) <= 3
+@pytest.fixture(scope="module")
+def equal() -> list[Law]:
+    return [law(seed) for seed in range(20)]
+
+
+def test_equal_arms_are_seldom_told_apart(equal: list[Law]) -> None:
+    """Ten pairs of equal arms: at 5% more than three false alarms have a chance of 1 in 1,000; and p-values lean to no small ones."""
+    pairs = [compare(a, b, names=("a", "b"))[:2] for a, b in zip(equal[::2], equal[1::2], strict=True)]
+    for found in zip(*pairs, strict=True):
+        assert sum(one.p_value < 0.05 for one in found) <= 3
+        assert kstest([one.p_value for one in found], "uniform", alternative="greater").pvalue > 1e-3
+
+
+def test_p_values_say_what_intervals_say(equal: list[Law]) -> None:
+    """From equal to far apart: below .05 just where the interval excludes no difference."""
+    others = [*equal, *(law(k, A=8 * 0.99**k, beta=0.25 + 0.002 * k) for k in (3, 6, 9))]
+    tests = [one for a, b in combinations(others[12:], 2) for one in compare(a, b, names=("a", "b")) if one.quantity != "crossing"]
+    excluded = [not one.low <= (one.quantity == "ratio above E") <= one.high for one in tests]
+    assert excluded == [one.p_value < 0.05 for one in tests]
+    assert 10 < sum(excluded) < len(tests) / 2 + 20
+    assert all(0 < one.p_value <= 1 for one in tests)
+
+
+def test_a_p_value_is_no_smaller_than_its_draws_tell() -> None:
+    found = compared(law(0), law(1, A=4))
+    assert found["ratio above E"].p_value == pytest.approx(2 / 201)
+    assert found["difference of beta"].p_value > 0.05
 
 
 def test_irreducible_losses_are_compared_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.errors import SpecError
 from trialhouse.raw_tables import RAW_TABLES
+from trialhouse.reporting.fitted import comparison_lines
 from trialhouse.scaling_laws import fit_table
 from trialhouse.scaling_laws.study import check_laws, fit_study, rows_of
 from trialhouse.studies.catalogue import load_study
@@ -70,6 +72,25 @@ def test_rows_fit_the_raw_table_and_ids_are_unique(trials: pd.DataFrame) -> None
     assert len({row["law_id"] for row in rows}) == len(rows)
     assert [row["quantity"] for row in rows] == ["A", "beta", "A", "beta", "difference of beta", "ratio above E", "crossing"]
     assert rows_of("study_0", "1", *fit_study(study(compare="learner"), trials, draws=200)) == rows
+
+
+def test_tests_of_one_law_are_corrected_together(trials: pd.DataFrame) -> None:
+    """Three arms, of which one is better: by Holm's rule, and what does not outlast it is said to be possible chance."""
+    third = trials[trials["learner"] == "online_sgd"].dropna().assign(learner="third", trial_id=lambda frame: frame["trial_id"] + "b")
+    frame = pd.concat([trials, third.assign(loss=third["loss"] * 0.95)], ignore_index=True)
+    _, comparisons = fit_study(study(compare="learner"), frame, draws=200)
+    tested = [one for one in comparisons if one.found.quantity != "crossing"]
+    assert [one.tests for one in tested] == [6] * 6
+    order = sorted(tested, key=lambda one: one.found.p_value)
+    by_hand = np.maximum.accumulate([min(1.0, (6 - k) * one.found.p_value) for k, one in enumerate(order)])
+    assert [one.p_value_adjusted for one in order] == pytest.approx(list(by_hand))
+    doubtful = replace(tested[0], found=replace(tested[0].found, p_value=0.03), p_value_adjusted=0.18)
+    assert "taken alone; among the 6 tests of this law it may be chance (Holm p 0.18)" in doubtful.sentence
+    assert "chance" not in replace(doubtful, p_value_adjusted=0.04).sentence
+    crossing = next(one for one in comparisons if one.found.quantity == "crossing")
+    assert crossing.to_dict()["p_value_adjusted"] is None
+    said = "\n".join(comparison_lines([one.to_dict() for one in comparisons]))
+    assert f"p {tested[0].found.p_value:.2g}, after Holm {tested[0].p_value_adjusted:.2g}" in said
 
 
 @pytest.mark.parametrize(

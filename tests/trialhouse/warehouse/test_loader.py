@@ -275,6 +275,18 @@ def test_refutations_of_schema_version_2_are_brought_up_to_date(home: Settings) 
     assert query(home, "SELECT refuter, reason, statistic, details FROM raw.refutations") == [("overlap", "Arms overlap.", 0.5, None)]
 
 
+def test_laws_of_schema_version_3_are_brought_up_to_date(home: Settings) -> None:
+    law = {
+        **dict.fromkeys(("law_id", "study_id", "data_id", "code_version", "law", "outcome", "form"), "x"),
+        **{"columns": "{}", "quantity": "beta", "estimate": 0.3, "ci_high": 0.4, "is_identified": True, "trials": 9},
+        **{"verdict": "released", "fitted_at": "2026-01-01"},
+    }
+    path = LandingZone(home.landing_dir).write("laws", [law], unit_id="laws_0123456789abcdef")
+    rewrite(path, ", ".join(schema.columns_at("laws", 3)), table="laws", version=3)
+    assert load_landed(home).files == 1
+    assert query(home, "SELECT estimate, ci_high, p_value, p_value_adjusted FROM raw.laws") == [(0.3, 0.4, None, None)]
+
+
 def test_each_upcast_leads_to_the_columns_of_the_next_version() -> None:
     import duckdb
 
