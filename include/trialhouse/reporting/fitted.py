@@ -44,6 +44,7 @@ def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
             beaten = "" if one["beaten_in"] is None else f"; the best forecasts better in {one['beaten_in']:.0%} of draws"
             yield f"- {one['form']}: error on held-out trials {one['held_out_error']:.3g}{beaten}"
         yield from (f"- {form}: not tried, {reason}" for form, reason in choice["not_tried"].items())
+    yield from (f"regime: {sentence}" for sentence in result["regimes"])
     yield f"verdict: {result['verdict']}"
     yield from (f"- {reason}" for reason in result["reasons"])
     said = {*result["reasons"], *([choice["sentence"]] if choice else [])}

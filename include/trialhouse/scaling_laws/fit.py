@@ -14,6 +14,7 @@ from trialhouse.scaling_laws import diagnostics
 from trialhouse.scaling_laws.choice import Choice, candidates_for, choose
 from trialhouse.scaling_laws.forms import Array, Form
 from trialhouse.scaling_laws.intervals import LEVEL, Draws, bootstrap, profile_intervals
+from trialhouse.scaling_laws.regimes import POWERS, decay, decay_of, regimes
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.scaling_laws.sample import LawSample, make_sample
 from trialhouse.scaling_laws.search import MeanStop, mean_stop, optimum, ranked_starts
@@ -46,6 +47,8 @@ class Law:
         How the optimum was found.
     choice
         How the form was chosen, where it was.
+    regimes
+        What limits the outcome, and whether it falls as a power law (`trialhouse.scaling_laws.regimes`).
     """
 
     form: Form
@@ -60,6 +63,7 @@ class Law:
     reasons: tuple[str, ...]
     search: Mapping[str, Any] = field(default_factory=dict)
     choice: Choice | None = None
+    regimes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -138,6 +142,7 @@ class Law:
             "warnings": list(self.warnings),
             "search": dict(self.search),
             "choice": None if self.choice is None else self.choice.to_dict(),
+            "regimes": list(self.regimes),
         }
         return {key: _finite(value) for key, value in content.items()}
 
@@ -199,7 +204,8 @@ def fit_table(
     choice = choose(forms, sample, delta=delta, seed=seed)
     law = fit_sample(sample, choice.chosen, delta=delta, keep_transient=keep_transient, draws=draws, seed=seed)
     said = [choice.sentence] if len(choice.alike) > 1 else []
-    return replace(law, choice=choice, warnings=(*said, *law.warnings))
+    told = decay(choice.candidates)
+    return replace(law, choice=choice, warnings=(*said, *law.warnings), regimes=(*law.regimes, *([told] if told else [])))
 
 
 def _forms(form: str | Form, fixed: Mapping[str, float], frame: pd.DataFrame, outcome: str, columns: Mapping[str, str]) -> list[Form]:
@@ -228,13 +234,15 @@ def fit_sample(
     tie = diagnostics.together(sample)
     reasons = diagnostics.sentences([tie, *not_identified.values()])
     stop = mean_stop(form, sample.points, sample.outcome, delta, starts[:1])
+    misfit = diagnostics.misfit(form, sample, best.coordinates)
     warnings = [
         *reasons,
         *(f"left out: {len(rows)} rows, {reason}" for reason, rows in sample.left_out.items()),
         *diagnostics.sentences(
             [
                 diagnostics.wrong_way(form, best.coordinates),
-                diagnostics.misfit(form, sample, best.coordinates),
+                misfit,
+                decay_of(sample, delta, seed) if misfit and form.name in (*POWERS, "exponential") else None,
                 diagnostics.perfect(form, sample, best.objective, delta),
                 diagnostics.outliers(form, sample, best.coordinates),
                 _of_the_floor(form, ends),
@@ -266,6 +274,7 @@ def fit_sample(
         warnings=tuple(warnings),
         reasons=tuple(reasons),
         search=search,
+        regimes=() if misfit else tuple(regimes(form, sample, ends, not_identified)),
     )
 
 
