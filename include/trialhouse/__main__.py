@@ -38,6 +38,7 @@ Data = Annotated[str | None, typer.Option(help="Column: amount of training data.
 Width = Annotated[str | None, typer.Option(help="Column: width of the network.")]
 Depth = Annotated[str | None, typer.Option(help="Column: depth of the network.")]
 Unique = Annotated[str | None, typer.Option(help="Column: amount of distinct data, where data are repeated.")]
+Steps = Annotated[str | None, typer.Option(help="Column: optimiser steps, all of one batch size.")]
 Fix = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")]
 DropHighest = Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")]
 KeepTransient = Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")]
@@ -252,6 +253,7 @@ def fit(
     width: Width = None,
     depth: Depth = None,
     unique: Unique = None,
+    steps: Steps = None,
     cluster: LawCluster = None,
     fix: Fix = None,
     delta: Annotated[float, typer.Option(help="Of the Huber loss on logarithms.")] = 1e-3,
@@ -269,7 +271,7 @@ def fit(
         found = laws_of_study(study, draws=draws)
         results = found["laws"]
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
         question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws, delta)
         found = law_of_table(table or Path(), question)
         results = [found]
@@ -300,6 +302,7 @@ def forecast(
     width: Width = None,
     depth: Depth = None,
     unique: Unique = None,
+    steps: Steps = None,
     cluster: LawCluster = None,
     fix: Fix = None,
     drop_highest: DropHighest = 0,
@@ -322,7 +325,7 @@ def forecast(
         if as_json:
             _print_json({"study_name": study, "forecasts": results})
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
         question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
         how = assignment_named(assignment)
         found = forecast_of_table(table or Path(), question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
@@ -347,6 +350,9 @@ def allocate(
         str | None, typer.Option(help="Column of a measured cost (FLOPs, seconds, joules, money) instead of counted FLOPs.")
     ] = None,
     flops_per_example_parameter: Annotated[float, typer.Option(help="FLOPs = this x size x data, without --cost.")] = 6.0,
+    examples_per_step: Annotated[
+        float | None, typer.Option(help="Batch size, in examples or tokens, to count the FLOPs of a law in steps.")
+    ] = None,
     limit: Annotated[
         list[str] | None, typer.Option(metavar="NAME<=NUMBER", help="Of a factor or a column (size<=1e9, latency_ms<=20); repeatable.")
     ] = None,
@@ -361,6 +367,7 @@ def allocate(
     width: Width = None,
     depth: Depth = None,
     unique: Unique = None,
+    steps: Steps = None,
     cluster: LawCluster = None,
     fix: Fix = None,
     drop_highest: DropHighest = 0,
@@ -375,11 +382,11 @@ def allocate(
     from trialhouse.reporting.allocated import allocation_lines
 
     _require_law(study, table, outcome, "allocate")
-    purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget)
+    purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget, examples_per_step)
     if study is not None:
         found = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique)
+        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
         question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
         found = allocation_of_table(table or Path(), question, purse)
     if svg is not None:

@@ -79,7 +79,7 @@ class Purse:
         In FLOPs, or in units of `cost`.
     cost
         Column of a measured cost, whose dependence on the factors is fitted to the trials; by default FLOPs are counted as
-        `per` x size x data.
+        `per` x size x data, or `per` x size x steps x `examples_per_step`.
     limits
         Texts such as `size<=1e9` and `latency_ms<=20`.
     farthest, batch, trial_budget
@@ -93,13 +93,14 @@ class Purse:
     farthest: float = FARTHEST
     batch: int = 4
     trial_budget: float | None = None
+    examples_per_step: float | None = None
 
     def split(self, law: Law, frame: pd.DataFrame, names: Mapping[str, str]) -> Allocation:
         """By a law of a frame; `names` is what its columns may be called."""
         return allocate(
             law,
             self.budget,
-            flops(law, self.per) if self.cost is None else measured(law, frame, self.cost),
+            flops(law, self.per, self.examples_per_step) if self.cost is None else measured(law, frame, self.cost),
             limits=read_limits(self.limits, names, law, frame),
             farthest=self.farthest,
             batch=self.batch,

@@ -211,7 +211,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "verdict": "VARCHAR NOT NULL",  # released, withheld
         "reasons": "VARCHAR",  # JSON list
         "warnings": "VARCHAR",  # JSON list
-        "sentence": "VARCHAR",  # what a comparison says
+        "sentence": "VARCHAR",  # what a comparison says, or which regime an exponent is of
         "choice": "VARCHAR",  # how the form was chosen, as JSON
         "fitted_at": "TIMESTAMP NOT NULL",
     },

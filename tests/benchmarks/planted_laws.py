@@ -112,6 +112,20 @@ PLANTED = {
             FORMS["width_depth"].with_fixed({"B": 0, "beta": 1}),
         ),
         Planted(
+            "size_steps",
+            {"E": 1.2, "A": 150, "alpha": 0.3, "C": 900, "gamma": 0.7},
+            crossed(size=SIZES, steps=np.geomspace(1e3, 1e6, 7)),
+            0.01,
+            FORMS["size_steps"].with_fixed({"E": 0}),
+        ),
+        Planted(
+            "size_steps_data",
+            {"E": 1.0, "A": 150, "alpha": 0.3, "C": 900, "gamma": 0.7, "B": 2100, "beta": 0.37},
+            crossed(size=np.geomspace(1e7, 1e10, 5), steps=np.geomspace(1e3, 1e6, 5), data=np.geomspace(1e8, 1e11, 5)),
+            0.01,
+            FORMS["size_steps_data"].with_fixed({"B": 0, "beta": 1}),
+        ),
+        Planted(
             "data_constrained", {"E": 1.8, "A": 480, "alpha": 0.35, "B": 2100, "beta": 0.37, "R*": 8}, repeated, 0.01, FORMS["chinchilla"]
         ),
     )

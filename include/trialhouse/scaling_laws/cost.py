@@ -58,20 +58,30 @@ class Limit:
     at_most: float
 
 
-def flops(law: Law, per: float) -> Powers:
-    """Training FLOPs as `per` x size x data, 6 for a transformer (Kaplan et al. 2020, section 2.1).
+def flops(law: Law, per: float, examples_per_step: float | None = None) -> Powers:
+    """Training FLOPs as `per` x size x examples seen, 6 for a transformer (Kaplan et al. 2020, section 2.1).
+
+    Examples seen are the data, or steps x `examples_per_step` of a law in steps, whose data (where it has any) cost nothing.
 
     Raises
     ------
     ForecastError
-        If the law has other factors, or `per` is not positive.
+        If the law has other factors, or a number is missing or not positive.
     """
     if not per > 0:
         raise ForecastError("--flops-per-example-parameter must be positive", per, "leave it out for 6")
     columns = law.sample.columns
+    if set(columns) - {"data"} == {"size", "steps"}:
+        if examples_per_step is None or not examples_per_step > 0:
+            given = "none" if examples_per_step is None else str(examples_per_step)
+            raise ForecastError("FLOPs of steps need how many examples one step sees", given, "say --examples-per-step, or --cost COLUMN")
+        sentence = f"cost: FLOPs = {per:g} x {columns['size']} x {columns['steps']} x {examples_per_step:g}, counted, not measured"
+        return Powers("FLOPs", float(np.log(per * examples_per_step)), {"size": 1.0, "steps": 1.0}, sentence)
     if set(columns) != {"size", "data"}:
         given = ", ".join(columns.values())
-        raise ForecastError("FLOPs are counted from size and data", f"a law in {given}", "name a column of measured cost: --cost COLUMN")
+        raise ForecastError(
+            "FLOPs are counted from size and data, or size and steps", f"a law in {given}", "name a column of measured cost: --cost COLUMN"
+        )
     sentence = f"cost: FLOPs = {per:g} x {columns['size']} x {columns['data']}, counted, not measured"
     return Powers("FLOPs", float(np.log(per)), {"size": 1.0, "data": 1.0}, sentence)
 

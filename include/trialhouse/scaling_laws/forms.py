@@ -29,6 +29,7 @@ ROLES = {
     "data": "amount of training data, repetitions included (examples, tokens, steps)",
     "width": "width of the network",
     "depth": "depth of the network",
+    "steps": "optimiser steps, all of one batch size",
     "unique": "amount of distinct training data; `data` counts repetitions too",
 }
 Link = Literal["log", "logit", "identity"]

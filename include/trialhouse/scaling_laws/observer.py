@@ -45,7 +45,7 @@ def observers(law: Law, columns: Sequence[str], *, draws: int = 400, seed: int =
     if len(sample.columns) < 2:
         return []
     looks: dict[str, tuple[str, ...]] = {column: (role,) for role, column in sample.columns.items() if column in columns}
-    if set(sample.columns) <= {"size", "data"}:
+    if set(sample.columns) in ({"size", "data"}, {"size", "steps"}):
         looks[PRODUCT] = tuple(sample.columns)
     found = []
     for name, roles in looks.items():

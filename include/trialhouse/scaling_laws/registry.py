@@ -412,6 +412,18 @@ _ALL = (
         "size and data vary separately, each trial trained to the end of its schedule",
         {"size": ("N", "A", "alpha"), "data": ("D", "B", "beta")},
     ),
+    _additive(
+        "size_steps",
+        "Kaplan et al. (2020), equation 1.6, with an irreducible loss; theirs is that with E fixed at 0",
+        "no data are repeated so often that they limit; steps are counted at one batch size, each trial trained to the end of its schedule",
+        {"size": ("N", "A", "alpha"), "steps": ("S", "C", "gamma")},
+    ),
+    _additive(
+        "size_steps_data",
+        "Kaplan et al. (2020), equations 1.5 and 1.6, as a sum; Bahri et al. (2021) on when each term limits",
+        "size, steps and the amount of distinct data vary separately: L(N, S, D), of which any one may limit",
+        {"size": ("N", "A", "alpha"), "steps": ("S", "C", "gamma"), "data": ("D", "B", "beta")},
+    ),
     Form(
         name="coupled",
         formula="L = E + (A / N^alpha + B / D^beta)^c",

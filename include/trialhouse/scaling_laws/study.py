@@ -278,6 +278,7 @@ def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
             "p_value": None,
             "p_value_adjusted": None,
             "is_identified": name not in law.not_identified,
+            "sentence": next((one for one in law.regimes if one.startswith(f"{name} (")), None),
         }
         for name, value in law.parameters.items()
     ]

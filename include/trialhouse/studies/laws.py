@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from trialhouse.studies.factors import Name, SpecModel
 
-ROLES = ("size", "data", "width", "depth", "unique")
+ROLES = ("size", "data", "width", "depth", "unique", "steps")
 
 
 class LawQuestion(SpecModel):
@@ -30,6 +30,8 @@ class LawQuestion(SpecModel):
     """Column with the depth of the network."""
     unique: Name | None = None
     """Column with the amount of distinct data, where `data` counts repetitions."""
+    steps: Name | None = None
+    """Column with the optimiser steps, all of one batch size."""
     by: tuple[Name, ...] = ()
     """Factors of which each combination of levels has a law of its own."""
     compare: Name | None = None

@@ -226,6 +226,33 @@ def test_so_is_one_whose_law_is_withheld_however_sure_its_draws_look() -> None:
         allocate(law, 1e22, flops(law, 6))
 
 
+def test_steps_cost_what_their_examples_cost() -> None:
+    """The planted law's own optimum, where alpha A / N^alpha = gamma C / S^gamma on 6 N S b = budget, lies in the interval."""
+    planted, tokens, budget = PLANTED["size_steps"], 1e6, 6e21
+    law = fit_table(planted.table(0), form="size_steps", outcome="y", columns=planted.columns, draws=200)
+    found = allocate(law, budget, flops(law, 6, tokens))
+    truth = planted.truth
+    log_product = np.log(budget / 6 / tokens)
+    ratio = np.log(truth["alpha"] * truth["A"] / (truth["gamma"] * truth["C"]))
+    log_size = (ratio + truth["gamma"] * log_product) / (truth["alpha"] + truth["gamma"])
+    value, low, high = found.best["size"]
+    assert low <= np.exp(log_size) <= high
+    assert value * found.best["steps"][0] == pytest.approx(budget / 6 / tokens, rel=1e-6)
+    for wrong in (None, 0.0):
+        with pytest.raises(ForecastError, match=r"how many examples one step sees, got (none|0\.0); say --examples-per-step"):
+            flops(law, 6, wrong)
+
+
+def test_data_that_cost_nothing_need_a_limit_beside_steps() -> None:
+    planted = PLANTED["size_steps_data"]
+    law = fit_table(planted.table(0), form="size_steps_data", outcome="y", columns=planted.columns, draws=100)
+    cost = flops(law, 6, 1e6)
+    with pytest.raises(ForecastError, match="data must cost something or have a limit"):
+        allocate(law, 6e20, cost)
+    found = allocate(law, 6e20, cost, limits=read_limits(["data<=1e10"], planted.columns, law, planted.table(0)))
+    assert found.best["data"][0] == pytest.approx(1e10, rel=1e-6)
+
+
 def test_one_factor_is_no_split() -> None:
     planted = PLANTED["power_law"]
     law = fit_table(planted.table(0), form="power_law", outcome="y", columns={"data": "data"}, draws=100)

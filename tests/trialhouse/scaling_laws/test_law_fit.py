@@ -18,7 +18,7 @@ ONE = PLANTED["power_law"]
 
 
 def fit(frame: pd.DataFrame, form: str = "power_law", **options: object) -> Law:
-    columns = {name: name for name in ("size", "data", "width", "depth", "unique") if name in frame}
+    columns = {name: name for name in ("size", "data", "width", "depth", "unique", "steps") if name in frame}
     return fit_table(frame, form=form, outcome="y", columns=columns, **{"draws": 200, **options})  # type: ignore[arg-type]
 
 
