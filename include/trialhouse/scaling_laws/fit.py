@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -199,13 +199,19 @@ def fit_table(
     sample = make_sample(frame, forms[0], outcome=outcome, columns=columns, cluster=cluster, drop_highest=drop_highest)
     if len(forms) == 1 or diagnostics.turning(forms[0], sample):
         return fit_sample(sample, forms[0], delta=delta, keep_transient=keep_transient, draws=draws, seed=seed)
-    if not keep_transient and "power_law" in (names := [one.name for one in forms]):
-        sample = diagnostics.transient(forms[names.index("power_law")], sample, delta, seed)
+    if not keep_transient:
+        sample = without_warm_up(forms, sample, delta, seed)
     choice = choose(forms, sample, delta=delta, seed=seed)
     law = fit_sample(sample, choice.chosen, delta=delta, keep_transient=keep_transient, draws=draws, seed=seed)
     said = [choice.sentence] if len(choice.alike) > 1 else []
     told = decay(choice.candidates)
     return replace(law, choice=choice, warnings=(*said, *law.warnings), regimes=(*law.regimes, *([told] if told else [])))
+
+
+def without_warm_up(forms: Sequence[Form], sample: LawSample, delta: float, seed: int = 0) -> LawSample:
+    """What forms are chosen by: the sample without what is not yet on the power law, where that is one of them."""
+    plain = next((form for form in forms if form.name == "power_law"), None)
+    return sample if plain is None else diagnostics.transient(plain, sample, delta, seed)
 
 
 def _forms(form: str | Form, fixed: Mapping[str, float], frame: pd.DataFrame, outcome: str, columns: Mapping[str, str]) -> list[Form]:

@@ -172,7 +172,39 @@ def fit_study(study: Study, trials: pd.DataFrame, *, draws: int = 1000) -> tuple
     return laws, [one for question in asked for one in _adjusted(list(_comparisons(question, laws)))]
 
 
-def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int) -> Iterator[StudyLaw]:
+@dataclass(frozen=True)
+class LawRows:
+    """The trials of one law.
+
+    Parameters
+    ----------
+    question
+        As registered.
+    subgroup
+        Factor -> level; empty for a law of all trials.
+    rows
+        Those that have the outcome, in the order in which the law is fitted to them.
+    lost
+        How many have none.
+    cluster
+        Column of the repeated units.
+    """
+
+    question: LawQuestion
+    subgroup: Levels
+    rows: pd.DataFrame
+    lost: int
+    cluster: str | None
+
+
+def rows_by_law(study: Study, question: LawQuestion, trials: pd.DataFrame) -> Iterator[LawRows]:
+    """The trials of each law that a question asks for: one per combination of levels of `by`.
+
+    Raises
+    ------
+    LawError
+        If the trials lack a column.
+    """
     block = study.block_factor.name if study.block_factor else None
     cluster = block if block is not None and block not in (*question.by, *question.columns.values()) else None
     columns = list(dict.fromkeys([*question.columns.values(), question.outcome, *question.by, *([cluster] if cluster else [])]))
@@ -184,26 +216,30 @@ def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int)
     if question.by:
         groups = [(key if isinstance(key, tuple) else (key,), rows) for key, rows in frame.groupby(list(question.by), sort=True)]
     for key, rows in groups:
-        subgroup = dict(zip(question.by, map(_plain, key), strict=True))
         have = rows[rows[question.outcome].notna()].reset_index(drop=True)
-        data_id = frame_id(have)
+        yield LawRows(question, dict(zip(question.by, map(_plain, key), strict=True)), have, len(rows) - len(have), cluster)
+
+
+def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int) -> Iterator[StudyLaw]:
+    for group in rows_by_law(study, question, trials):
+        data_id = frame_id(group.rows)
         try:
             law = fit_table(
-                have,
+                group.rows,
                 form=question.form,
                 outcome=question.outcome,
                 columns=question.columns,
-                cluster=cluster,
+                cluster=group.cluster,
                 fixed=question.fix,
                 draws=draws,
             )
         except LawError as error:
-            yield StudyLaw(question, subgroup, None, str(error), data_id)
+            yield StudyLaw(question, group.subgroup, None, str(error), data_id)
             continue
-        lost = len(rows) - len(have)
-        if lost:
-            law = replace(law, warnings=(f"{lost} of {len(rows)} trials have no {question.outcome} and are left out", *law.warnings))
-        yield StudyLaw(question, subgroup, law, None, data_id)
+        if group.lost:
+            lost = f"{group.lost} of {group.lost + len(group.rows)} trials have no {question.outcome} and are left out"
+            law = replace(law, warnings=(lost, *law.warnings))
+        yield StudyLaw(question, group.subgroup, law, None, data_id)
 
 
 def _comparisons(question: LawQuestion, laws: Sequence[StudyLaw]) -> Iterator[StudyComparison]:

@@ -50,7 +50,12 @@ def study_frame(study_id: str, settings: Settings | None = None) -> pd.DataFrame
         raise WarehouseError("study_id must be an id such as study_0123456789abcdef", repr(study_id), "see marts.dim_studies")
     with published(settings) as connection:
         _require_study(connection, study_id)
-        return _plain(connection.execute(f'SELECT * FROM analysis_versions."{study_id}" ORDER BY position, trial_id').df())
+        return analysis_view(connection, study_id)
+
+
+def analysis_view(connection: duckdb.DuckDBPyConnection, study_id: str) -> pd.DataFrame:
+    """`study_frame` of a warehouse that is open; `study_id` is known to be one."""
+    return _plain(connection.execute(f'SELECT * FROM analysis_versions."{study_id}" ORDER BY position, trial_id').df())
 
 
 def study_curves(study_id: str, settings: Settings | None = None) -> pd.DataFrame:
