@@ -16,6 +16,10 @@ from trialhouse.forecasting import land_checks
 from trialhouse.landing import LandingZone
 from trialhouse.laws import land_laws
 from trialhouse.registration import Registration
+from trialhouse.reporting.law_panels import law_sections
+from trialhouse.reporting.marts import read_study
+from trialhouse.reporting.plots import Line
+from trialhouse.reporting.report import write_report
 from trialhouse.settings import Settings
 from trialhouse.studies.catalogue import load_study
 from trialhouse.training.trials import train_trials
@@ -39,6 +43,18 @@ def trained(home: Settings, examples: str) -> Registration:
     return registered
 
 
+def the_report_draws_what_landed(registration: Registration, home: Settings) -> None:
+    data = read_study(registration.study_id, home.warehouse)
+    (section,) = law_sections(data)
+    assert section.reasons == ()
+    assert all(any(isinstance(layer, Line) for layer in plot.layers) for plot in section.curves.plots)
+    assert [(row.kind, row.trials) for row in section.held_out_rows] == [("interpolation", 3), ("extrapolation", 3)] * 2
+    path = write_report(registration.study_id, home.warehouse, home.reports_dir)
+    beta = next(row for row in data.laws if row["quantity"] == "beta" and "nearest" in row["subgroup"])
+    assert f"n_train^−{beta['estimate']:.2f}" in path.read_text()
+    assert (path.parent / "figures" / "rate_curves_1_nearest_neighbour.png").is_file()
+
+
 @pytest.mark.usefixtures("home")
 def test_a_forecast_is_kept_and_meets_what_comes_out(home: Settings) -> None:
     first = trained(home, "100,200,400,800,1600")
@@ -58,6 +74,8 @@ def test_a_forecast_is_kept_and_meets_what_comes_out(home: Settings) -> None:
             first, land_laws(first, study_frame(first.study_id, home), LandingZone(home.landing_dir)), LandingZone(home.landing_dir)
         )
     assert len(LandingZone(home.landing_dir).files("forecasts")) == 2
+    build(home)
+    the_report_draws_what_landed(first, home)
     trained(home, "1600,3200")  # another version of the study: what was forecast for 3,200 now comes out
 
     with published(home) as connection:

@@ -32,6 +32,7 @@ from trialhouse.reporting.formats import (
     title,
     words,
 )
+from trialhouse.reporting.laws import law_answers
 from trialhouse.reporting.marts import Row, StudyData, read_study
 from trialhouse.reporting.trust import doubts_of
 
@@ -188,6 +189,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class LawLine:
+    """A law of the study in one sentence: before its numbers, the numbers (empty where none may be stated), after them."""
+
+    law: str
+    parts: tuple[str, str, str]
+    verdict: str
+
+    @property
+    def sentence(self) -> str:
+        """In one piece."""
+        return "".join(self.parts)
+
+
+@dataclass(frozen=True)
 class Gate:
     """A failed expectation of the data."""
 
@@ -233,6 +248,8 @@ class Answer:
     """What is wrong with the measurements themselves."""
     twin: str | None = None
     """The label that tells confounded trials from their randomised twins."""
+    laws: tuple[LawLine, ...] = ()
+    """What was found of each law."""
 
     @property
     def primary(self) -> tuple[Finding, ...]:
@@ -291,6 +308,7 @@ class Answer:
         content["summary"] = self.summary
         for finding, entry in zip(self.findings, content["findings"], strict=True):
             entry["sentence"] = finding.sentence
+        content["laws"] = [{"law": law.law, "sentence": law.sentence, "verdict": law.verdict} for law in self.laws]
         clean: dict[str, Any] = json.loads(json.dumps(_without_nan(content), allow_nan=False))
         return clean
 
@@ -341,6 +359,7 @@ def answer_of(data: StudyData) -> Answer:
         doubts=doubts_of(data),
         twin=next((name for name, factor in data.factors.items() if factor["assignment"] == "twin"), None),
         refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
+        laws=() if gates else tuple(LawLine(law.law, law.parts, law.verdict) for one in law_answers(data) for law in one.laws),
     )
 
 

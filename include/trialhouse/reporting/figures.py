@@ -128,7 +128,7 @@ def lines(
             panel.add("circle", class_=f"point {style}{' flagged' if point.is_flagged else ''}", cx=at, cy=y(point.value), r=3.2)
         if points:
             ends.append((y(points[-1][1].value), names[index], style))
-    for at, (_, name, style) in zip(_spread([end[0] for end in ends], 14, panel.y_range), ends, strict=True):
+    for at, (_, name, style) in zip(spread([end[0] for end in ends], 14, panel.y_range), ends, strict=True):
         panel.add("text", name, class_=f"direct {style}", x=panel.x_range[1] + 10, y=at + 4)
     return panel.svg()
 
@@ -355,7 +355,7 @@ def _values(point: Point) -> list[float]:
     return [value for value in (point.value, point.low, point.high) if is_number(value)]
 
 
-def _spread(wanted: Sequence[float], gap: float, limits: tuple[float, float]) -> list[float]:
+def spread(wanted: Sequence[float], gap: float, limits: tuple[float, float]) -> list[float]:
     """Places at least `gap` apart, near the wanted ones, in their order, and above the lower limit of the panel."""
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     placed = [wanted[index] for index in order]

@@ -118,6 +118,7 @@ _ACRONYMS = {
     "ml": "ML",
     "dml": "DML",
     "dr": "DR",
+    "sgd": "SGD",
 }
 
 
@@ -171,6 +172,19 @@ def number(value: float | None, decimals: int, *, is_signed: bool = False) -> st
     if float(text.replace(",", "")) == 0 or (text[0] == "+" and not is_signed):
         text = text[1:]
     return text.replace("-", "−")
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """The number with so many significant digits, as a power of ten where it is very small or large: ``0.0123``, ``2.1×10⁻⁷``."""
+    if not is_number(value):
+        return MISSING
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return number(value, max(_decimals(abs(value), digits), 0)) if value else "0"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.replace('-', '−')}×10{str(int(power)).translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.reporting.formats import as_number
+from trialhouse.warehouse.read import analysis_view
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = Mapping[str, Any]
 
@@ -54,6 +58,12 @@ class StudyData:
     configurations: Sequence[Row]
     curves: Sequence[Row] = ()
     """Validation loss by step, of trials that end with training."""
+    laws: Sequence[Row] = ()
+    """Its current rows of `fct_scaling_laws`."""
+    held_out: Sequence[Row] = ()
+    """What these laws, frozen, said of trials that were held out: rows of `fct_calibration`, with the sentence of their forecast."""
+    frame: pd.DataFrame | None = None
+    """Its analysis view, where it asks for laws."""
 
     @property
     def is_trained(self) -> bool:
@@ -195,7 +205,37 @@ def _read(study_id: str, connection: Any) -> StudyData:
             """,
             study_id,
         ),
+        **(_laws(study_id, connection, rows) if spec.get("laws") else {}),
     )
+
+
+def _laws(study_id: str, connection: Any, rows: Any) -> dict[str, Any]:
+    """What only studies that ask for laws have."""
+    return {
+        "laws": rows(
+            """
+            select * from marts.fct_scaling_laws where study_id = ? and is_current
+            order by law, subgroup, compared_with, quantity, law_id
+            """,
+            study_id,
+        ),
+        "held_out": rows(
+            """
+            select
+                forecasts.data_id, forecasts.law, forecasts.purpose, forecasts.basis, forecasts.looks_at, forecasts.place,
+                forecasts.sentence, met.trial_id, met.forecast, met.observed, met.error, met.log_error, met.is_in_interval
+            from marts.fct_calibration as met
+            join marts.fct_forecasts as forecasts using (forecast_id)
+            semi join (select distinct law, data_id, code_version from marts.fct_scaling_laws where study_id = ? and is_current) as laws
+                on forecasts.law = laws.law and forecasts.data_id = laws.data_id and forecasts.code_version = laws.code_version
+            where forecasts.study_id = ? and forecasts.purpose <> 'asked'
+            order by forecasts.law, forecasts.data_id, forecasts.purpose, forecasts.basis, forecasts.looks_at, forecasts.place, met.trial_id
+            """,
+            study_id,
+            study_id,
+        ),
+        "frame": analysis_view(connection, study_id),
+    }
 
 
 def _add_factors(trials: list[dict[str, Any]], spec: Mapping[str, Any], study_id: str, rows: Any) -> None:

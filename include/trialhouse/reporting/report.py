@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from typing import Any
 
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
-from trialhouse.reporting import choice, formats, learning, panels, robustness, survivorship
+from trialhouse.reporting import choice, exported, formats, learning, panels, plots, robustness, survivorship
 from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
+from trialhouse.reporting.files import write_whole
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
+from trialhouse.reporting.law_panels import LawSection, law_sections
 from trialhouse.reporting.marts import Row, StudyData, read_study
 from trialhouse.reporting.trust import trust_of
 
@@ -87,9 +88,9 @@ class Snippet:
 
 
 def write_report(study_id: str, warehouse: Path, out_dir: Path) -> Path:
-    """Write `<out_dir>/<study_name>/index.html` from the published warehouse.
+    """Write `<out_dir>/<study_name>/index.html` from the published warehouse, and pictures of laws in `figures/` beside it.
 
-    The file needs nothing beside itself, says what is known at whatever stage the study is, is the same for the same data,
+    The page needs nothing beside itself, says what is known at whatever stage the study is, is the same for the same data,
     and takes the place of an older one as a whole.
 
     Parameters
@@ -119,11 +120,14 @@ def write_report(study_id: str, warehouse: Path, out_dir: Path) -> Path:
         raise WarehouseError("a study's name must be lower-case letters, digits and underscores", repr(name), "fix the study's YAML")
     path = out_dir / name / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, render_report(data, warehouse, path))
+    found = answer_of(data)
+    laws = () if found.failed_gates else law_sections(data)
+    exported.export([plot for section in laws for plot in section.plots], path)
+    write_whole(path, render_report(data, found, laws, warehouse, path).encode())
     return path
 
 
-def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
+def render_report(data: StudyData, found: Answer, laws: Sequence[LawSection], warehouse: Path, path: Path) -> str:
     """The report's HTML; `path` is where it will be, for links to what lies beside it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -141,10 +145,11 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         "share": lambda value: f"{value:.0%}" if formats.is_number(value) else formats.MISSING,
         "bytes": formats.bytes_text,
         "joined": joined,
-        "svg": Markup,  # only ever text from figures.py and graph_drawing.py, which escape what they draw
+        "svg": Markup,  # only ever text from figures.py, graph_drawing.py and plots.py, which escape what they draw
+        "drawn": lambda plot: Markup(plots.on_page(plot)),  # noqa: S704 (escaped there)
     }
     environment.globals |= {"counted": counted, "level_text": formats.level_text}
-    found, chosen = answer_of(data), choice.choices(data)
+    chosen = choice.choices(data)
     return environment.get_template("report.html.j2").render(
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         data=data,
@@ -157,6 +162,8 @@ def render_report(data: StudyData, warehouse: Path, path: Path) -> str:
         graphs=_graphs(data),
         estimated=panels.estimated_figure(data, found),
         learning=learning.learning_figure(data),
+        laws=laws,
+        figures=exported.FOLDER,
         observed=panels.observed_figures(data),
         memory=panels.memory_figure(data),
         out_of_memory=panels.out_of_memory_figure(data),
@@ -197,7 +204,13 @@ def snippets(data: StudyData) -> list[Snippet]:
     )
     if data.is_trained:
         averages = f"select {by}, count(*) as trials, avg(accuracy) as accuracy, avg(loss) as loss, median(parameters) as parameters\n"
+    laws = Snippet(
+        "Every law: parameters and contrasts",
+        "select law, subgroup, compared_with, form, quantity, estimate, ci_low, ci_high, verdict, reasons, sentence\n"
+        f"from marts.fct_scaling_laws\nwhere study_name = '{name}' and is_current\norder by law, compared_with nulls first, subgroup;",
+    )
     return [
+        *([laws] if data.spec.get("laws") else []),
         Snippet(
             "Every current effect with its interval and verdict",
             "select estimand, subgroup, contrast_from, contrast_to, method, estimate, ci_low, ci_high, verdict, reasons\n"
@@ -357,18 +370,3 @@ def _is_installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader sees the old one or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -28,6 +28,10 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
             console.print(f"\n{arrow}")
             console.print(_table(list(findings), found.twins))
         console.print(f"\n{_refuted(found)}")
+    if found.laws:
+        console.print()
+    for law in found.laws:
+        console.print(f"Law: {law.sentence}", style="" if law.verdict == "released" else "yellow")
     for gate in found.warnings:
         if gate.table_name != "fct_measurement_checks":  # told with their numbers as doubts
             console.print(f"Warning, not met in {gate.table_name}: {gate.sentence}{_rows(gate)}", style="yellow")

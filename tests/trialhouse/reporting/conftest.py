@@ -103,6 +103,9 @@ def _tables(stage: str) -> dict[str, list[Row]]:
         "marts.fct_refutations": list(_refutations(estimates)),
         "marts.fct_configurations": _configurations(study, facts) if stage == "estimated" else [],
         "marts.fct_learning_curves": [],
+        "marts.fct_scaling_laws": [],
+        "marts.fct_forecasts": [],
+        "marts.fct_calibration": [],
     }
 
 
@@ -420,6 +423,13 @@ def _types(mart: str) -> dict[str, str]:
     if mart == "fct_refutations":
         names = ("study_name", "estimand", "outcome", "treatment", "method", "subgroup")
         return {**raw("refutations"), **dict.fromkeys(names, "VARCHAR"), "is_current": "BOOLEAN"}
+    if mart == "fct_scaling_laws":
+        return {**raw("laws"), "study_name": "VARCHAR", "is_current": "BOOLEAN"}
+    if mart == "fct_forecasts":
+        return {**raw("forecasts"), "study_name": "VARCHAR", "is_current": "BOOLEAN"}
+    if mart == "fct_calibration":
+        numbers = dict.fromkeys(("forecast", "observed", "error", "log_error"), "DOUBLE")
+        return {"forecast_id": "VARCHAR", "trial_id": "VARCHAR", **numbers, "is_in_interval": "BOOLEAN"}
     if mart == "fct_learning_curves":
         return {**raw("curves"), "weights_id": "VARCHAR", "trial_id": "VARCHAR"}
     if mart == "fct_configurations":

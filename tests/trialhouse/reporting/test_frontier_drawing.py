@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.planted_laws import PLANTED
-from trialhouse.reporting.frontier_drawing import frontier_svg
+from trialhouse.reporting.frontier_drawing import compute_plot, frontier_svg
 from trialhouse.scaling_laws import FORMS
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.cost import Powers, flops
@@ -34,7 +34,7 @@ def test_curves_trials_and_optima_are_drawn_on_the_same_axes() -> None:
     found = allocation("chinchilla")
     root = ET.fromstring(frontier_svg(found))
     lines = root.findall(f"{SPACE}polyline")
-    assert len(lines) == 1 + len(found.isoflops) + 1  # the axes and the frontier beside them
+    assert len(lines) == len(found.isoflops) + 1  # the frontier beside them
     dots = root.findall(f"{SPACE}circle")
     assert len(dots) == len(found.law.sample) + len(found.frontier)
     assert all(0 <= float(dot.attrib["cx"]) <= 720 and 0 <= float(dot.attrib["cy"]) <= 460 for dot in dots)
@@ -50,4 +50,15 @@ def test_three_factors_have_no_curves_of_equal_cost() -> None:
     found = allocation("width_depth")
     root = ET.fromstring(frontier_svg(found))
     assert found.isoflops == ()
-    assert len(root.findall(f"{SPACE}polyline")) == 2
+    assert len(root.findall(f"{SPACE}polyline")) == 1
+
+
+def test_over_cost_the_frontier_lies_below_the_trials() -> None:
+    plot = compute_plot(allocation("chinchilla"))
+    dots, band, line = plot.layers
+    affordable = np.array(dots.xs) <= line.xs[-1]
+    below = np.interp(np.log(dots.xs), np.log(line.xs), np.log(line.ys))
+    assert affordable.sum() > 30
+    assert (np.log(dots.ys) > below - 3 * PLANTED["chinchilla"].noise)[affordable].all()
+    assert all(low <= value <= high for low, value, high in zip(band.lows, line.ys, band.highs, strict=True))
+    assert plot.x.label == "FLOPs"

@@ -1,0 +1,555 @@
+"""The report's section on laws: curves with their bands, residuals, held-out trials and frontiers, beside what was found in words.
+
+Curves are those of the numbers in `fct_scaling_laws`; a law that is withheld has points and no curve.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialhouse.errors import ForecastError, LawError
+from trialhouse.identity import frame_id
+from trialhouse.reporting.formats import counted, joined, quantity, short, title, words
+from trialhouse.reporting.frontier_drawing import compute_plot, frontier_plot
+from trialhouse.reporting.laws import FoundLaw, LawAnswer, law_answers, where_text
+from trialhouse.reporting.marts import StudyData
+from trialhouse.reporting.plots import ARMS, WIDTH, Axis, Band, Dots, Label, Layer, Line, Plot, plain
+from trialhouse.scaling_laws.allocate import Allocation, allocate
+from trialhouse.scaling_laws.cost import flops, measured
+from trialhouse.scaling_laws.fit import Law
+from trialhouse.scaling_laws.forms import Array, Form, Points
+from trialhouse.scaling_laws.held_out import CAUSAL
+from trialhouse.scaling_laws.prediction import predict
+from trialhouse.scaling_laws.registry import form_named
+from trialhouse.scaling_laws.restored import restored
+from trialhouse.scaling_laws.study import LawRows, rows_by_law
+from trialhouse.studies.spec import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = NDArray[np.bool_]
+BEYOND = 0.5
+"""Factors of ten beyond the trials that a curve is drawn for, at most half of the range that they cover."""
+STEPS = 60
+MOST_LEVELS = 5
+"""Levels of a second factor that have a curve of their own."""
+COST = "training_flops"
+DODGE = 0.012
+"""Share of an axis by which arms at the same level stand apart."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Panels that stand together, with one heading and one note."""
+
+    title: str
+    note: str
+    plots: tuple[Plot, ...]
+
+    @property
+    def layout(self) -> str:
+        """Class of the style sheet: how many stand in a row."""
+        if any(plot.width > WIDTH for plot in self.plots):
+            return "one"
+        are_pairs = len(self.plots) % 2 == 0 and self.plots[0].x.label != self.plots[1].x.label
+        return "two" if are_pairs or len(self.plots) in (1, 2, 4) else ""
+
+
+@dataclass(frozen=True)
+class HeldOutRow:
+    """Errors of one law, and of the passive observers beside it, on held-out trials of one kind."""
+
+    where: str
+    kind: str
+    trials: int
+    configurations: int
+    rmse: str
+    observers: str
+    coverage: float
+    sentence: str
+    """Whether the law is better; empty where there is no observer, and where it stands above the table."""
+
+
+@dataclass(frozen=True)
+class LawSection:
+    """All that the report says about one question."""
+
+    answer: LawAnswer
+    reasons: tuple[tuple[str, str], ...]
+    """Why a law has no curve, and which."""
+    curves: Pictures
+    residuals: Pictures | None
+    held_out: Pictures | None
+    held_out_rows: tuple[HeldOutRow, ...]
+    held_out_said: tuple[str, ...]
+    """The errors of all laws together, and which laws have no such check."""
+    frontiers: tuple[tuple[str, Pictures | None, tuple[str, ...]], ...]
+    """Where, the pictures, and what is to be said of them; no pictures where the split is refused."""
+
+    @property
+    def plots(self) -> list[Plot]:
+        """All pictures that have files."""
+        groups = [self.curves, self.residuals, self.held_out, *(found for _, found, _ in self.frontiers)]
+        return [plot for group in groups if group is not None for plot in group.plots]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One law with its trials, and the curve where there is one to draw."""
+
+    found: FoundLaw
+    group: LawRows
+    law: Law | None
+    refusal: str | None
+    arm: Mapping[str, Any] = field(default_factory=dict)
+    """The level that tells it from the others of its panel."""
+    style: str = "arm0"
+
+    @property
+    def name(self) -> str:
+        """Of the arm."""
+        return where_text(self.arm)
+
+    @property
+    def form(self) -> Form:
+        """On whose scale means are taken; where it is not known, that of losses."""
+        return self.law.form if self.law is not None else form_named("power_law" if self.found.form == "auto" else self.found.form)
+
+    def values(self, column: str) -> Array:
+        """Of its trials."""
+        return np.asarray(self.group.rows[column].to_numpy(dtype=float))
+
+    @property
+    def is_kept(self) -> Mask:
+        """Whether the law was fitted to the trial."""
+        kept = np.ones(len(self.group.rows), dtype=bool)
+        if self.law is not None:
+            kept[[row for rows in self.law.sample.left_out.values() for row in rows]] = False
+        return kept
+
+
+def law_sections(data: StudyData) -> tuple[LawSection, ...]:
+    """A section per question about a law; none before anything was fitted."""
+    if data.frame is None or not data.laws:
+        return ()
+    study = Study.model_validate(data.spec)
+    return tuple(_section(data, study, data.frame, answer) for answer in law_answers(data))
+
+
+def _section(data: StudyData, study: Study, frame: pd.DataFrame, answer: LawAnswer) -> LawSection:
+    laws = list(_drawn(study, frame, answer))
+    panels = list(_panels(study, answer, laws))
+    reasons: dict[str, list[str]] = {}
+    for one in laws:
+        for reason in one.found.reasons or ([one.refusal] if one.refusal else ()):
+            reasons.setdefault(reason, []).append(one.found.where)
+    check = [row for row in data.held_out if row["law"] == answer.name]
+    return LawSection(
+        answer=answer,
+        reasons=tuple((reason, "; ".join(places)) for reason, places in reasons.items()),
+        curves=_curves(answer, panels),
+        residuals=_residuals(answer, panels),
+        held_out=_scatter(answer, check),
+        held_out_rows=tuple(_held_out_rows(answer, check)),
+        held_out_said=tuple(_held_out_said(answer, check)),
+        frontiers=tuple(_frontier(frame, answer, one) for one in laws if one.law is not None and len(one.found.columns) > 1),
+    )
+
+
+def _drawn(study: Study, frame: pd.DataFrame, answer: LawAnswer) -> Iterator[_Drawn]:
+    question = next(one for one in study.laws if one.name == answer.name)
+    groups = list(rows_by_law(study, question, frame))
+    for found in answer.laws:
+        group = next((one for one in groups if dict(one.subgroup) == dict(found.subgroup)), None)
+        if group is None:
+            continue
+        if not found.is_released or found.loss is None:
+            yield _Drawn(found, group, None, None)
+            continue
+        if frame_id(group.rows) != found.data_id:
+            yield _Drawn(found, group, None, "its trials are others than when it was fitted: run the study again to see its curve")
+            continue
+        parameters = {one.name: float(one.value) for one in found.parameters if one.value is not None}
+        try:
+            law = restored(group, form=found.form, parameters=parameters, loss=found.loss, warnings=found.warnings)
+        except LawError:
+            yield _Drawn(found, group, None, "it was fitted by other code: run the study again to see its curve")
+            continue
+        yield _Drawn(found, group, law, None)
+
+
+def _panels(study: Study, answer: LawAnswer, laws: Sequence[_Drawn]) -> Iterator[tuple[str, list[_Drawn]]]:
+    """Laws that share a panel, each with a name and a colour: those that differ in the factor that is compared, or in the last one."""
+    question = next(one for one in study.laws if one.name == answer.name)
+    arm = question.compare or (question.by[-1] if question.by else None)
+    levels = list(dict.fromkeys(str(one.found.subgroup.get(arm)) for one in laws)) if arm else []
+    if arm is None or len(levels) > ARMS or len(question.columns) > 1:
+        yield from ((where_text(one.found.subgroup), [one]) for one in laws)
+        return
+
+    def rest(one: _Drawn) -> str:
+        return where_text({factor: level for factor, level in one.found.subgroup.items() if factor != arm})
+
+    panels: dict[str, list[_Drawn]] = {}
+    for one in laws:
+        level = one.found.subgroup[arm]
+        panels.setdefault(rest(one), []).append(replace(one, arm={arm: level}, style=f"arm{levels.index(str(level))}"))
+    yield from panels.items()
+
+
+def _curves(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) -> Pictures:
+    plots = tuple(
+        _levels_plot(answer, place, group[0], number) if len(group[0].found.columns) > 1 else _curve_plot(answer, place, group, number)
+        for number, (place, group) in enumerate(panels)
+    )
+    laws = [one for _, group in panels for one in group]
+    note = (
+        "Light points are single trials, full ones their means. A line is the law of the table, its band the 95% interval of the average"
+        " trial, from the bootstrap; it is dashed where nothing was tried."
+    )
+    if any(not one.is_kept.all() for one in laws):
+        note += " Crosses are trials that the law leaves out, because the curve is not yet that law’s."
+    if any(one.law is None for one in laws):
+        note += " Points without a line: the law is withheld."
+    if any(len(one.found.columns) > 1 for one in laws):
+        note += " Where there are more levels than curves, trials have the colour of the nearest."
+    held = {text for _, group in panels if (text := _held_text(group[0]))}
+    note += "".join(f" Curves hold {text}." for text in sorted(held))
+    return Pictures(f"{title(quantity(answer.laws[0].outcome).noun)} and its law", note, plots)
+
+
+def _curve_plot(answer: LawAnswer, place: str, group: Sequence[_Drawn], number: int) -> Plot:
+    """One factor: a curve for each law, over all its trials."""
+    column = next(iter(group[0].found.columns.values()))
+    back: list[Layer] = []
+    front: list[Layer] = []
+    labels = []
+    for one in group:
+        xs, ys, kept = one.values(column), one.values(one.found.outcome), one.is_kept
+        at = means = np.empty(0)
+        front.append(Dots(xs[kept].tolist(), ys[kept].tolist(), one.style))
+        if not kept.all():
+            front.append(Dots(xs[~kept].tolist(), ys[~kept].tolist(), one.style, "left-out"))
+        at, means = _means(xs[kept], ys[kept], one.form)
+        front.append(Dots(at.tolist(), means.tolist(), one.style, "mean"))
+        end = float(means[-1]) if len(means) else None
+        if one.law is not None:
+            low = float(np.log(xs).min()) if not kept.all() else None
+            end = _add_curve(back, one.law, one.style, "n", {}, low)
+        if one.name:
+            labels.append(Label(one.name + ("" if one.law is not None else " (withheld)"), one.style, end))
+    outcome = _noun(answer)
+    return Plot(
+        name=_file_name(answer, "curves", number, place),
+        title=title(place or (f"by {words(next(iter(group[0].arm)))}" if group[0].arm else outcome)),
+        alt=_alt_of(f"{outcome} over {column}{f', {place}' if place else ''}, both on logarithmic axes", group),
+        x=Axis(_axis_label(column)),
+        y=Axis(outcome, is_log=group[0].form.is_log),
+        layers=[*back, *front],
+        labels=labels,
+    )
+
+
+def _add_curve(layers: list[Layer], law: Law, style: str, role: str, others: Mapping[str, float], low: float | None = None) -> float:
+    """Band and line along one factor, the others held; returns the height of the line's end."""
+    logs = law.sample.points[role]
+    start, end = float(logs.min()), float(logs.max())
+    reach = min(BEYOND * math.log(10), 0.5 * (end - start))
+    grid = np.unique(np.concatenate([np.linspace(low if low is not None else start, end + reach, STEPS), [start, end]]))
+    points: Points = {name: grid if name == role else np.full(len(grid), others[name]) for name in law.sample.points}
+    told = predict(law, points)
+    xs = np.exp(grid)
+    layers.append(Band(xs.tolist(), [one.low for one in told], [one.high for one in told], style))
+    line = np.array([one.mean for one in told])
+    for part, is_dashed in ((grid <= start, True), ((grid >= start) & (grid <= end), False), (grid >= end, True)):
+        if part.sum() > 1:
+            layers.append(Line(xs[part].tolist(), line[part].tolist(), style, is_dashed))
+    return float(line[-1])
+
+
+def _levels_plot(answer: LawAnswer, place: str, one: _Drawn, number: int) -> Plot:
+    """Two factors or more: over the first, a curve for each level of the second, the others held."""
+    along, across = _along(one)
+    xs, ys, level = one.values(one.found.columns[along]), one.values(one.found.outcome), np.log(one.values(one.found.columns[across]))
+    shown = _at_held(one)
+    chosen = _spread(np.unique(level.round(9)))
+    nearest = np.abs(level[:, None] - chosen[None]).argmin(axis=1)
+    layers: list[Layer] = []
+    labels = []
+    for k, value in enumerate(chosen):
+        own = (nearest == k) & shown
+        style = f"arm{k}"
+        end = float(ys[own][xs[own].argmax()]) if own.any() else None
+        if one.law is not None:
+            end = _add_curve(layers, one.law, style, along, {**_held(one), across: float(value)})
+        layers.append(Dots(xs[own].tolist(), ys[own].tolist(), style))
+        labels.append(Label(plain(float(np.exp(value))), style, end))
+    outcome, column, other = _noun(answer), one.found.columns[along], one.found.columns[across]
+    return Plot(
+        name=_file_name(answer, "curves", number, place),
+        title=title(f"{f'{place}: ' if place else ''}by {words(other)}"),
+        alt=_alt_of(f"{outcome} over {column}, a curve for each of {counted(len(chosen), 'level')} of {other}", [one]),
+        x=Axis(_axis_label(column)),
+        y=Axis(outcome, is_log=one.form.is_log),
+        layers=layers,
+        labels=labels,
+    )
+
+
+def _along(one: _Drawn) -> tuple[str, str]:
+    """Roles on the x axis and of the curves."""
+    roles = list(one.found.columns)
+    along = "data" if "data" in roles else roles[0]
+    return along, next(role for role in roles if role != along)
+
+
+def _held(one: _Drawn) -> dict[str, float]:
+    """Role -> logarithm at which it is held: the level that most trials have, of those the middle one."""
+    held = {}
+    for role in one.found.columns:
+        if role not in _along(one):
+            levels, counts = np.unique(np.log(one.values(one.found.columns[role])).round(9), return_counts=True)
+            most = levels[counts == counts.max()]
+            held[role] = float(most[len(most) // 2])
+    return held
+
+
+def _at_held(one: _Drawn) -> Mask:
+    """Which trials are where the curves are."""
+    shown = np.ones(len(one.group.rows), dtype=bool)
+    for role, value in _held(one).items():
+        shown &= np.abs(np.log(one.values(one.found.columns[role])) - value) < 1e-6
+    return shown
+
+
+def _held_text(one: _Drawn) -> str:
+    held = _held(one) if len(one.found.columns) > 2 else {}
+    return joined([f"{words(one.found.columns[role])} at {short(math.exp(value))}" for role, value in held.items()])
+
+
+def _spread(levels: Array) -> Array:
+    """At most as many levels as curves can be told apart, the ends among them."""
+    if len(levels) <= MOST_LEVELS:
+        return levels
+    return np.asarray(levels[np.linspace(0, len(levels) - 1, MOST_LEVELS).round().astype(int)])
+
+
+def _means(xs: Array, ys: Array, form: Form) -> tuple[Array, Array]:
+    """Places and, on the form's scale, the mean of the trials there: geometric for losses."""
+    at, place, counts = np.unique(xs, return_inverse=True, return_counts=True)
+    means = np.bincount(place, weights=form.on_scale(ys)) / counts
+    return at, np.exp(means) if form.is_log else means
+
+
+def _residuals(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) -> Pictures | None:
+    plots: list[Plot] = []
+    for place, group in panels:
+        laws = [one for one in group if one.law is not None]
+        if not laws:
+            continue
+        for against in (None, *laws[0].found.columns):
+            plots.append(_residual_plot(answer, place, laws, against, len(plots)))
+    if not plots:
+        return None
+    is_log = all(one.form.is_log for _, group in panels for one in group if one.law is not None)
+    what = "the natural logarithm of observed over fitted: 0.1 is 10% above the curve" if is_log else "observed less fitted"
+    note = (
+        f"A residual is {what}. Without a pattern along the axes the form is that of the trials;"
+        " a wider spread at one end means unequal noise."
+    )
+    if any(len(group) > 1 for _, group in panels):
+        note += " Arms at one level are moved apart a little."
+    return Pictures("What the curves leave", note, tuple(plots))
+
+
+def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[_Drawn], against: str | None, number: int) -> Plot:
+    """Residuals over the fitted value, or over a factor by its role."""
+    layers: list[Layer] = []
+    column = "fitted value" if against is None else laws[0].found.columns[against]
+    for k, one in enumerate(laws):
+        law = one.law
+        assert law is not None
+        level = law.form.curve(law.coordinates[None], law.sample.points)[0][0]
+        role = "n" if law.form.roles == ("n",) else against
+        fitted = np.exp(level) if law.form.is_log else level
+        xs = fitted if against is None else np.exp(law.sample.points[str(role)])
+        if against is not None and len(laws) > 1:
+            spread = np.log(xs.max() / xs.min()) * DODGE * (k - (len(laws) - 1) / 2)
+            xs = xs * np.exp(spread)
+        layers.append(Dots(xs.tolist(), (law.form.on_scale(law.sample.outcome) - level).tolist(), one.style))
+    is_log = laws[0].form.is_log
+    return Plot(
+        name=_file_name(answer, "residuals", number, place),
+        title=title(place or f"over {words(column)}"),
+        alt=f"Residuals of the law of {_noun(answer)} over {column}{f', {place}' if place else ''}, one point per trial",
+        x=Axis(f"fitted {_noun(answer)}" if against is None else _axis_label(column), is_log=against is not None or is_log),
+        y=Axis("log residual" if is_log else "residual", is_log=False),
+        layers=layers,
+        labels=[Label(one.name, one.style) for one in laws if one.name],
+        reference=0.0,
+    )
+
+
+def _scatter(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Pictures | None:
+    """Forecast against what came out, a panel per kind: the law over its passive observers."""
+    bases = _bases(rows)
+    plots = []
+    for kind in ("interpolation", "extrapolation"):
+        own = [row for row in rows if row["purpose"] == kind]
+        if not own:
+            continue
+        layers: list[Layer] = []
+        for basis in reversed(bases):
+            points = [(row["observed"], row["forecast"]) for row in own if _basis(row) == basis]
+            style = f"arm{bases.index(basis) % ARMS}"
+            layers.append(Dots([x for x, _ in points], [y for _, y in points], style, "mean" if len(points) < 12 else "trial"))
+        is_log = all(value > 0 for row in own for value in (row["observed"], row["forecast"])) and _is_log(answer)
+        plots.append(
+            Plot(
+                name=f"{answer.name}_held_out_{kind}",
+                title=title(kind),
+                alt=f"Forecast over observed {_noun(answer)} of trials held out for {kind}: {counted(len(own), 'forecast')}, "
+                f"by {joined(list(map(_basis_name, bases)))}; on the dotted line both are the same",
+                x=Axis(f"observed {_noun(answer)}", is_log=is_log),
+                y=Axis(f"forecast {_noun(answer)}", is_log=is_log),
+                layers=layers,
+                labels=[Label(_basis_name(basis), f"arm{bases.index(basis) % ARMS}") for basis in bases] if len(bases) > 1 else (),
+                reference="diagonal",
+            )
+        )
+    note = (
+        "The law was fitted without these trials: some configurations between the others (interpolation) and those with the largest"
+        " product of all factors (extrapolation). One point per trial; on the dotted line the forecast is what came out."
+    )
+    if len(bases) == 1:
+        note += " With one factor a passive observer of the same trials has the same law, so there is no other forecast beside it."
+    return Pictures("Forecasts of trials that the law had not seen", note, tuple(plots)) if plots else None
+
+
+def _held_out_rows(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Iterator[HeldOutRow]:
+    for law in answer.laws:
+        for kind in ("interpolation", "extrapolation"):
+            own = [row for row in rows if row["data_id"] == law.data_id and row["purpose"] == kind]
+            causal = [row for row in own if row["basis"] == CAUSAL]
+            if not causal:
+                continue
+            observers = {basis: _rmse(answer, [row for row in own if _basis(row) == basis]) for basis in _bases(own) if basis is not None}
+            yield HeldOutRow(
+                where=law.where,
+                kind=kind,
+                trials=len(causal),
+                configurations=len({row["place"] for row in causal}),
+                rmse=short(_rmse(answer, causal)),
+                observers="; ".join(f"{_basis_name(basis)} {short(error)}" for basis, error in observers.items()),
+                coverage=sum(bool(row["is_in_interval"]) for row in causal) / len(causal),
+                sentence=str(causal[0]["sentence"]) if observers and len(answer.laws) > 1 else "",
+            )
+
+
+def _held_out_said(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of one law what the engine says of it; of several their errors together, and which have no such check."""
+    checked = {row["data_id"] for row in rows}
+    for kind in ("interpolation", "extrapolation"):
+        own = [row for row in rows if row["purpose"] == kind]
+        if own and len(checked) == 1:
+            yield title(f"{own[0]['sentence']}.")
+            continue
+        causal = [row for row in own if row["basis"] == CAUSAL]
+        if causal:
+            inside = sum(bool(row["is_in_interval"]) for row in causal)
+            many = len({(row["data_id"], row["place"]) for row in causal})
+            text = f"{kind}: the laws miss {counted(len(causal), 'trial')} of {counted(many, 'configuration')}"
+            text += f" by {short(_rmse(answer, causal))} (RMSE)"
+            text += f", and 95% intervals of a new trial hold {inside} of them ({inside / len(causal):.0%})"
+            for basis in _bases(own)[1:]:
+                text += f"; who looks at {basis} only misses by {short(_rmse(answer, [row for row in own if _basis(row) == basis]))}"
+            yield f"{title(text)}."
+    if rows and (left := [law.where for law in answer.laws if law.data_id not in checked]):
+        yield f"Not checked, because withheld or with too few configurations to hold any out: {'; '.join(left)}."
+
+
+def _rmse(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> float:
+    errors = [row["log_error" if _is_log(answer) else "error"] for row in rows]
+    known = [error for error in errors if error is not None]
+    return math.sqrt(sum(error**2 for error in known) / len(known)) if known else math.nan
+
+
+def _basis(row: Mapping[str, Any]) -> str | None:
+    return None if row["basis"] == CAUSAL else str(row["looks_at"])
+
+
+def _bases(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """The law, then what observers look at."""
+    return [None, *sorted({basis for row in rows if (basis := _basis(row)) is not None})]
+
+
+def _basis_name(basis: str | None) -> str:
+    return "the law" if basis is None else f"{basis} only"
+
+
+def _is_log(answer: LawAnswer) -> bool:
+    return all(form_named(law.form).is_log for law in answer.laws if law.is_released)
+
+
+def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str, Pictures | None, tuple[str, ...]]:
+    """Where the cost of a trial is known: the best split up to the dearest trial there was."""
+    law = one.law
+    assert law is not None
+    where = one.found.where if one.found.subgroup else ""
+    try:
+        found = _allocated(frame, one, law)
+    except ForecastError as error:
+        return where, None, (title(f"no split of a budget: {error.expected}, got {error.actual}."),)
+    number = answer.laws.index(one.found)
+    drawn = {"frontier": frontier_plot(found), "compute": compute_plot(found)}
+    plots = tuple(replace(plot, name=_file_name(answer, kind, number, where)) for kind, plot in drawn.items())
+    growth = [
+        f"Along the frontier {column} grows as C^{short(value)} (95% interval {short(low)} to {short(high)})."
+        for column, (value, low, high) in found.exponents.items()
+    ]
+    note = (
+        "Curves of equal cost, each lowest where the budget is split best; the frontier joins these places, bars are their 95%"
+        " intervals. Below it the outcome over cost: trials, and the frontier with its 95% band. The budget is what the dearest trial cost."
+    )
+    said = (f"{found.sentence}.", title(f"{found.cost.sentence}."), *growth, "Other budgets and limits: trialhouse allocate.")
+    return where, Pictures("Where a budget goes", note, plots), said
+
+
+def _allocated(frame: pd.DataFrame, one: _Drawn, law: Law) -> Allocation:
+    rows = frame[frame[one.found.outcome].notna()]
+    for factor, level in one.found.subgroup.items():
+        rows = rows[rows[factor] == level]
+    rows = (rows.sort_values("trial_id", kind="stable") if "trial_id" in rows else rows).reset_index(drop=True)
+    try:
+        cost = measured(law, rows, COST)
+    except ForecastError:
+        cost = flops(law, 6)
+    return allocate(law, float(np.exp(cost.log(law.sample.points)).max()), cost)
+
+
+def _file_name(answer: LawAnswer, kind: str, number: int, place: str) -> str:
+    """Letters, digits and underscores, whatever levels are called; the number keeps names apart."""
+    return "_".join(re.findall(r"[a-z0-9]+", f"{answer.name} {kind} {number + 1} {place}".lower()))
+
+
+def _noun(answer: LawAnswer) -> str:
+    """The outcome in its stored unit, which is that of the parameters."""
+    of = quantity(answer.laws[0].outcome)
+    return f"{of.noun}, {of.level_unit}" if of.scale == 1 and of.level_unit else of.noun
+
+
+def _axis_label(column: str) -> str:
+    return column if words(column) == column else f"{words(column)} ({column})" if column == "n_train" else words(column)
+
+
+def _alt_of(what: str, group: Sequence[_Drawn]) -> str:
+    """What is seen, and each law in words."""
+    return f"{what}. {' '.join(one.found.sentence for one in group)}"
