@@ -40,6 +40,11 @@ Depth = Annotated[str | None, typer.Option(help="Column: depth of the network.")
 Unique = Annotated[str | None, typer.Option(help="Column: amount of distinct data, where data are repeated.")]
 Steps = Annotated[str | None, typer.Option(help="Column: optimiser steps, all of one batch size.")]
 Fix = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")]
+Score = Annotated[
+    str | None, typer.Option(help="Column of the table: a score in [0, 1] that --outcome, a loss, tells; the law is then of the score.")
+]
+Chance = Annotated[float | None, typer.Option(help="What guessing scores; without it, it is fitted.")]
+Ceiling = Annotated[float, typer.Option(help="What the best there can be scores.")]
 DropHighest = Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")]
 KeepTransient = Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")]
 Draws = Annotated[int, typer.Option(help="Of the bootstrap.")]
@@ -256,6 +261,9 @@ def fit(
     steps: Steps = None,
     cluster: LawCluster = None,
     fix: Fix = None,
+    score: Score = None,
+    chance: Chance = None,
+    ceiling: Ceiling = 1.0,
     delta: Annotated[float, typer.Option(help="Of the Huber loss on logarithms.")] = 1e-3,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,
@@ -266,13 +274,15 @@ def fit(
     from trialhouse.laws import TableLaw, law_of_table, laws_of_study
     from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows
 
-    _require_law(study, table, outcome, "fit")
+    _require_law(study, table, outcome, "fit", score)
     if study is not None:
         found = laws_of_study(study, draws=draws)
         results = found["laws"]
     else:
         columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
-        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws, delta)
+        question = TableLaw(
+            outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws, delta, score, chance, ceiling
+        )
         found = law_of_table(table or Path(), question)
         results = [found]
     if as_json:
@@ -305,6 +315,9 @@ def forecast(
     steps: Steps = None,
     cluster: LawCluster = None,
     fix: Fix = None,
+    score: Score = None,
+    chance: Chance = None,
+    ceiling: Ceiling = 1.0,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,
     assignment: Annotated[str, typer.Option(help="How a table's factors came about: randomised, observational or unknown.")] = "unknown",
@@ -318,7 +331,7 @@ def forecast(
     from trialhouse.laws import TableLaw
     from trialhouse.reporting.forecasted import forecast_lines
 
-    _require_law(study, table, outcome, "forecast")
+    _require_law(study, table, outcome, "forecast", score)
     if study is not None:
         asked = forecast_of_study(study, do=do, at=at or (), law=law, where=where or (), farthest=farthest, check=check, draws=draws)
         results = [one.to_dict() for one in asked]
@@ -326,7 +339,19 @@ def forecast(
             _print_json({"study_name": study, "forecasts": results})
     else:
         columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
-        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
+        question = TableLaw(
+            outcome or "",
+            columns,
+            form,
+            cluster,
+            fix or (),
+            drop_highest,
+            keep_transient,
+            draws,
+            score=score,
+            chance=chance,
+            ceiling=ceiling,
+        )
         how = assignment_named(assignment)
         found = forecast_of_table(table or Path(), question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
         results = [found.to_dict()]
@@ -440,9 +465,11 @@ def _require_one(study: str | None, table: Path | None, command: str) -> None:
         raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", f"see `trialhouse {command} --help`")
 
 
-def _require_law(study: str | None, table: Path | None, outcome: str | None, command: str) -> None:
+def _require_law(study: str | None, table: Path | None, outcome: str | None, command: str, score: str | None = None) -> None:
     """A study has its questions; a table needs one."""
     _require_one(study, table, command)
+    if study is not None and score is not None:
+        raise TrialhouseError("--score goes with --table", "a study", "give --table FILE, for example the study's view as a file")
     if table is not None and outcome is None:
         raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=f"see `trialhouse {command} --help`")
 

@@ -28,7 +28,10 @@ CODE = Path(__file__).with_name("scaling_laws")
 
 @dataclass(frozen=True)
 class TableLaw:
-    """Which law to fit to a table; fields as in `trialhouse.scaling_laws.fit_table`, `fix` as texts `NAME=VALUE`."""
+    """Which law to fit to a table; fields as in `trialhouse.scaling_laws.fit_table`, `fix` as texts `NAME=VALUE`.
+
+    With a `score` (`chance` and `ceiling` as in `trialhouse.scaling_laws.two_step`) it is a law of that, by way of the outcome.
+    """
 
     outcome: str
     columns: Mapping[str, str]
@@ -39,12 +42,18 @@ class TableLaw:
     keep_transient: bool = False
     draws: int = 1000
     delta: float = 1e-3
+    score: str | None = None
+    chance: float | None = None
+    ceiling: float = 1.0
 
     def fitted(self, frame: pd.DataFrame) -> Law:
         """The law of a frame."""
         from trialhouse.scaling_laws import fit_table
+        from trialhouse.scaling_laws.two_step import two_step
 
-        return fit_table(
+        if self.score is None and (self.chance is not None or self.ceiling != 1):
+            raise LawError("--chance and --ceiling go with a --score", "none", "name the column of the score")
+        law = fit_table(
             frame,
             form=self.form,
             outcome=self.outcome,
@@ -56,6 +65,7 @@ class TableLaw:
             keep_transient=self.keep_transient,
             draws=self.draws,
         )
+        return law if self.score is None else two_step(law, frame, self.score, chance=self.chance, ceiling=self.ceiling)
 
 
 def law_of_table(table: Path, question: TableLaw) -> dict[str, Any]:

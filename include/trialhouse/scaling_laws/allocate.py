@@ -175,10 +175,13 @@ def allocate(
     Raises
     ------
     ForecastError
-        For a law that is withheld or of one factor, a budget that buys nothing, and an optimum that lies too far from the trials or
-        is not identified.
+        For a law that is withheld, of a score or of one factor, a budget that buys nothing, and an optimum that lies too far from the
+        trials or is not identified.
     """
     require_released(law)
+    if not law.form.is_log:
+        remedy = "ask the law of the loss: a score that rises as a loss falls has the same best split"
+        raise ForecastError("a budget is split by a law of a loss", f"one of the score {law.sample.outcome_name}", remedy)
     columns = list(law.sample.columns.values())
     if len(columns) < 2:
         raise ForecastError("a budget is split over two factors or more", f"a law in {columns[0]} alone", "fit a law of size and data")

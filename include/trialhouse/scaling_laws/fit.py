@@ -12,7 +12,7 @@ import pandas as pd
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws import diagnostics
 from trialhouse.scaling_laws.choice import Choice, candidates_for, choose
-from trialhouse.scaling_laws.forms import Array, Form
+from trialhouse.scaling_laws.forms import Array, Form, Points
 from trialhouse.scaling_laws.intervals import LEVEL, Draws, bootstrap, profile_intervals
 from trialhouse.scaling_laws.regimes import POWERS, decay, decay_of, regimes
 from trialhouse.scaling_laws.registry import form_named
@@ -104,6 +104,16 @@ class Law:
     def covariance(self) -> Array:
         """Of the coordinates (p x p): logarithms of what is positive."""
         return np.cov(self.drawn.coordinates.T) if self.drawn is not None else np.empty((0, 0))
+
+    def refitted(self, part: LawSample, *, draws: int, seed: int = 0) -> Law:
+        """The law that a part of the sample gives, as `plain_law`; a form that was chosen is chosen again."""
+        forms = [self.form] if self.choice is None else [one.form for one in self.choice.candidates]
+        form = forms[0] if len(forms) == 1 else choose(forms, part, delta=self.delta, seed=seed).chosen
+        return plain_law(form, part, self.delta, draws=draws, seed=seed)
+
+    def doubts_at(self, points: Points) -> list[str]:
+        """What to keep in mind of places, besides how far they are from the trials."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """As `trialhouse fit --json` prints it; what is infinite is null."""
@@ -282,6 +292,14 @@ def fit_sample(
         search=search,
         regimes=() if misfit else tuple(regimes(form, sample, ends, not_identified)),
     )
+
+
+def plain_law(form: Form, sample: LawSample, delta: float, *, draws: int, seed: int = 0) -> Law:
+    """The optimum and its draws, which is all that predictions need; no intervals of parameters, and no reasons to withhold."""
+    best = optimum(form, sample.points, sample.outcome, delta, confirm=False)
+    drawn = bootstrap(form, sample, best.coordinates, delta, draws=draws, seed=seed)
+    ends = np.full((len(best.coordinates), 2), np.nan)
+    return Law(form, sample, best.coordinates, best.objective, delta, ends, drawn, {}, (), ())
 
 
 def _of_the_floor(form: Form, ends: Array) -> str | None:

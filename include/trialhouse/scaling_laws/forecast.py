@@ -209,7 +209,7 @@ def forecast(
         start_reach=start_reach,
         passive={one.looks_at: effect_of(one.law, one.points(points)) for one in seen},
         assignment=assignment,
-        caveats=_caveats(law, reach, start_reach),
+        caveats=(*law.doubts_at(points), *_caveats(law, reach, start_reach)),
     )
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialhouse.errors import ForecastError
-from trialhouse.scaling_laws.choice import choose
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.observer import PRODUCT, observers
-from trialhouse.scaling_laws.prediction import Prediction, noise, plain_law, predict
+from trialhouse.scaling_laws.prediction import Prediction, noise, predict
 from trialhouse.scaling_laws.sample import LawSample, tied
 from trialhouse.scaling_laws.support import Place, reach_of, rounded
 
@@ -189,8 +188,8 @@ def held_out(law: Law, *, top: float = 0.2, inner: float = 0.2, seed: int = 0) -
     if places <= needed or len(seen) < needed + 2:
         remain = f"{places} when some are held out"
         raise ForecastError(f"a held-out check of {law.form.name} needs trials at more than {needed} places", remain, "add trials")
-    form = law.form if law.choice is None else choose([one.form for one in law.choice.candidates], seen, delta=law.delta, seed=seed).chosen
-    frozen = plain_law(form, seen, law.delta, draws=DRAWS, seed=seed)
+    frozen = law.refitted(seen, draws=DRAWS, seed=seed)
+    form = frozen.form
     forecasters = {CAUSAL: (frozen, tuple(sample.points))}
     forecasters |= {one.looks_at: (one.law, one.roles) for one in observers(frozen, list(sample.columns.values()), draws=DRAWS)}
     forecasts: list[HeldOutForecast] = []

@@ -90,7 +90,8 @@ def degrees_of_freedom(form: Form, sample: LawSample, coordinates: Array) -> Arr
 def _carriers(form: Form, sample: LawSample, coordinates: Array) -> Array:
     """As many rows carry each parameter as this: (sum of a^2)^2 / sum of a^4 of its influences a in least squares, at least 3."""
     _, slopes = form.curve(coordinates[None], sample.points)
-    influence = np.linalg.pinv(slopes[0].T) ** 2
+    influence = np.abs(np.linalg.pinv(slopes[0].T))
+    influence = (influence / np.maximum(influence.max(axis=1, keepdims=True), 1e-300)) ** 2
     return np.asarray(np.maximum(influence.sum(axis=1) ** 2 / np.maximum((influence**2).sum(axis=1), 1e-300), 3.0))
 
 
@@ -129,7 +130,9 @@ def _ends(form: Form, sample: LawSample, coordinates: Array, lowest: float, allo
     size = len(coordinates)
     ends = np.arange(2 * size)
     number, side = np.repeat(np.arange(size), 2), np.tile([-1.0, 1.0], size)
-    reach = np.array([REACH[parameter.link] for parameter in form.parameters])[number]
+    reach = np.array([REACH[parameter.link] for parameter in form.parameters])
+    is_share = np.array([parameter.link == "logit" for parameter in form.parameters])
+    reach = np.where(is_share, np.maximum(reach, np.abs(coordinates) + REACH["identity"]), reach)[number]  # back from next to 0 or 1
     held = np.zeros((2 * size, size), dtype=bool)
     held[ends, number] = True
     target, weights = form.on_scale(sample.outcome), np.ones(len(sample))

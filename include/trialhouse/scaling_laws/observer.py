@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trialhouse.scaling_laws.fit import Law
+from trialhouse.scaling_laws.fit import Law, plain_law
 from trialhouse.scaling_laws.forms import Points
-from trialhouse.scaling_laws.prediction import plain_law
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.scaling_laws.sample import LawSample
 
@@ -23,7 +22,7 @@ class Observer:
     Parameters
     ----------
     law
-        Of the form `power_law`.
+        Of the form `power_law`, or of a score `bounded`.
     looks_at
         A column, or `PRODUCT` (compute, where the factors are size and data).
     roles
@@ -51,16 +50,19 @@ def observers(law: Law, columns: Sequence[str], *, draws: int = 400, seed: int =
     for name, roles in looks.items():
         points = {"n": np.sum([sample.points[role] for role in roles], axis=0)}
         seen = replace(sample, points=points, columns={"n": name})
-        if (fitted := _fitted(seen, law.delta, draws, seed)) is not None:
+        if (fitted := _fitted(seen, law, draws, seed)) is not None:
             found.append(Observer(fitted, name, roles))
     return found
 
 
-def _fitted(sample: LawSample, delta: float, draws: int, seed: int) -> Law | None:
-    """A power law with an irreducible loss, or without where there are too few places for one."""
+def _fitted(sample: LawSample, law: Law, draws: int, seed: int) -> Law | None:
+    """A power law with an irreducible loss, or without where there are too few places for one; of a score a bounded form.
+
+    It knows the score of guessing where the causal law does.
+    """
     places = len(np.unique(sample.points["n"].round(9)))
-    for name in ("power_law", "pure_power_law"):
-        form = form_named(name)
+    for name in ("power_law", "pure_power_law") if law.form.is_log else ("bounded",):
+        form = form_named(name).with_fixed({key: value for key, value in law.form.fixed if key == "chance"})
         if places >= len(form.parameters) + (name == "power_law") and len(sample) >= len(form.parameters) + 2:
-            return plain_law(form, sample, delta, draws=draws, seed=seed)
+            return plain_law(form, sample, law.delta, draws=draws, seed=seed)
     return None

@@ -9,10 +9,8 @@ import numpy as np
 
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws.fit import Law
-from trialhouse.scaling_laws.forms import Array, Form, Points
-from trialhouse.scaling_laws.intervals import LEVEL, bootstrap
-from trialhouse.scaling_laws.sample import LawSample
-from trialhouse.scaling_laws.search import optimum
+from trialhouse.scaling_laws.forms import Array, Points
+from trialhouse.scaling_laws.intervals import LEVEL
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,6 @@ class Levels:
 
     centre: Array
     draws: Array
-
-
-def plain_law(form: Form, sample: LawSample, delta: float, *, draws: int, seed: int = 0) -> Law:
-    """The optimum and its draws, which is all that predictions need; no intervals of parameters, and no reasons to withhold."""
-    best = optimum(form, sample.points, sample.outcome, delta, confirm=False)
-    drawn = bootstrap(form, sample, best.coordinates, delta, draws=draws, seed=seed)
-    ends = np.full((len(best.coordinates), 2), np.nan)
-    return Law(form, sample, best.coordinates, best.objective, delta, ends, drawn, {}, (), ())
 
 
 def levels_at(law: Law, points: Points) -> Levels:

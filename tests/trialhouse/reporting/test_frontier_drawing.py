@@ -12,8 +12,7 @@ from trialhouse.reporting.frontier_drawing import compute_plot, frontier_svg
 from trialhouse.scaling_laws import FORMS
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.cost import Powers, flops
-from trialhouse.scaling_laws.fit import DELTA
-from trialhouse.scaling_laws.prediction import plain_law
+from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.sample import make_sample
 
 SPACE = "{http://www.w3.org/2000/svg}"

@@ -15,10 +15,9 @@ from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws import FORMS, Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.cost import Limit, Powers, flops, measured, read_limits
-from trialhouse.scaling_laws.fit import DELTA
+from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.next_trials import next_trials
 from trialhouse.scaling_laws.optimum import Box, best_places
-from trialhouse.scaling_laws.prediction import plain_law
 from trialhouse.scaling_laws.sample import make_sample
 
 CHINCHILLA = Path(__file__).parents[4] / "shared" / "data" / "chinchilla_epoch" / "svg_extracted_data.csv"

@@ -12,10 +12,9 @@ import pytest
 from tests.benchmarks.planted_laws import PLANTED, Planted
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws import FORMS, Law, fit_table
-from trialhouse.scaling_laws.fit import DELTA
+from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.forecast import Forecast, forecast
 from trialhouse.scaling_laws.observer import PRODUCT
-from trialhouse.scaling_laws.prediction import plain_law
 from trialhouse.scaling_laws.sample import make_sample
 from trialhouse.scaling_laws.support import in_words, largest_trial, moves_along, reach_of, read_changes, read_places
 

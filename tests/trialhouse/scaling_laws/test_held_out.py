@@ -12,10 +12,9 @@ from tests.benchmarks.planted_laws import PLANTED, crossed
 from tests.trialhouse.scaling_laws.test_forecast import BOTH, confounded
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws import FORMS, Law
-from trialhouse.scaling_laws.fit import DELTA
+from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.held_out import CAUSAL, HeldOut, held_out, split
 from trialhouse.scaling_laws.observer import PRODUCT
-from trialhouse.scaling_laws.prediction import plain_law
 from trialhouse.scaling_laws.sample import make_sample
 
 PAIR = PLANTED["chinchilla"]
