@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ _INCH = 96.0
 """Units of a plot's size per inch."""
 _POINT = 0.75
 """Points per such unit."""
+_CHARACTER = 10
+"""Such units that a character of a title takes, at most."""
 
 
 def export(plots: Sequence[Plot], report: Path) -> None:
@@ -53,7 +56,8 @@ def png(plot: Plot) -> bytes:
             axes.set(**{f"{name}scale": "log" if axis.is_log else "linear", f"{name}lim": (low, high)})
             axes.set(**{f"{name}ticks": found, f"{name}ticklabels": [mark_text(value, found, is_log=axis.is_log) for value in found]})
             getattr(axes, f"{name}axis").set_minor_locator(NullLocator())
-        axes.set_title(plot.title, fontsize=13 * _POINT, loc="left", fontweight="bold")
+        title = textwrap.fill(plot.title, plot.width // _CHARACTER)
+        figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=13 * _POINT, fontweight="bold")
         axes.set_xlabel(plot.x.label, fontsize=11 * _POINT)
         axes.set_ylabel(plot.y.label, fontsize=11 * _POINT)
         axes.tick_params(labelsize=11 * _POINT, colors=SOFT, length=0)

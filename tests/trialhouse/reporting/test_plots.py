@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -99,6 +100,13 @@ def test_files_are_the_same_for_the_same_picture_and_whole(tmp_path: Path):
     assert bitmap.read_bytes() == png(PLOT)
     assert bitmap.read_bytes().startswith(b"\x89PNG")
     assert sorted(file.name for file in svg.parent.iterdir()) == ["a_picture.png", "a_picture.svg"]
+
+
+def test_a_long_title_is_not_cut_off_in_a_bitmap():
+    from matplotlib.image import imread
+
+    picture = imread(io.BytesIO(png(replace(PLOT, title="Best non_embedding_parameters " * 4))))
+    assert (picture[: len(picture) // 4, -4:, :3] == 1).all()
 
 
 def test_the_page_has_a_colour_for_every_style_of_paper():
