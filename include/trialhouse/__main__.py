@@ -48,6 +48,13 @@ Ceiling = Annotated[float, typer.Option(help="What the best there can be scores.
 DropHighest = Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")]
 KeepTransient = Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")]
 Draws = Annotated[int, typer.Option(help="Of the bootstrap.")]
+OF_STUDIES = ("law", "where")
+"""Parameters that say which of a study's laws is meant."""
+OF_TABLES = (
+    *("outcome", "form", "size", "data", "width", "depth", "unique", "steps", "score", "chance", "ceiling", "cluster", "fix", "delta"),
+    *("drop_highest", "keep_transient", "assignment"),
+)
+"""Parameters that say what law a table is to have: a study has registered its own."""
 
 
 @app.command()
@@ -249,6 +256,7 @@ def estimate(
 
 @app.command()
 def fit(
+    context: typer.Context,
     study: LawStudy = None,
     table: LawTable = None,
     outcome: LawOutcome = None,
@@ -274,7 +282,7 @@ def fit(
     from trialhouse.laws import TableLaw, law_of_table, laws_of_study
     from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows
 
-    _require_law(study, table, outcome, "fit", score)
+    _require_law(context, study, table, outcome)
     if study is not None:
         found = laws_of_study(study, draws=draws)
         results = found["laws"]
@@ -299,6 +307,7 @@ def fit(
 
 @app.command()
 def forecast(
+    context: typer.Context,
     do: Annotated[list[str], typer.Option("--do", metavar="NAME=VALUE", help="data=10x, data=200e9, size=2x; repeatable.")],
     study: LawStudy = None,
     law: LawName = None,
@@ -331,7 +340,7 @@ def forecast(
     from trialhouse.laws import TableLaw
     from trialhouse.reporting.forecasted import forecast_lines
 
-    _require_law(study, table, outcome, "forecast", score)
+    _require_law(context, study, table, outcome)
     if study is not None:
         asked = forecast_of_study(study, do=do, at=at or (), law=law, where=where or (), farthest=farthest, check=check, draws=draws)
         results = [one.to_dict() for one in asked]
@@ -365,6 +374,7 @@ def forecast(
 
 @app.command()
 def allocate(
+    context: typer.Context,
     budget: Annotated[float, typer.Option(help="In FLOPs, or in units of --cost.")],
     study: LawStudy = None,
     law: LawName = None,
@@ -406,7 +416,7 @@ def allocate(
     from trialhouse.laws import TableLaw
     from trialhouse.reporting.allocated import allocation_lines
 
-    _require_law(study, table, outcome, "allocate")
+    _require_law(context, study, table, outcome)
     purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget, examples_per_step)
     if study is not None:
         found = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
@@ -465,11 +475,16 @@ def _require_one(study: str | None, table: Path | None, command: str) -> None:
         raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", f"see `trialhouse {command} --help`")
 
 
-def _require_law(study: str | None, table: Path | None, outcome: str | None, command: str, score: str | None = None) -> None:
+def _require_law(context: typer.Context, study: str | None, table: Path | None, outcome: str | None) -> None:
     """A study has its questions; a table needs one."""
+    command = str(context.info_name)
     _require_one(study, table, command)
-    if study is not None and score is not None:
-        raise TrialhouseError("--score goes with --table", "a study", "give --table FILE, for example the study's view as a file")
+    for name in OF_STUDIES if study is None else OF_TABLES:
+        source = context.get_parameter_source(name) if name in context.params else None
+        if source is not None and source.name == "COMMANDLINE":
+            option, place = f"--{name.replace('_', '-')}", "a STUDY" if study is None else "--table"
+            remedy = "leave it out" if study is None else "leave it out: a study's YAML says what its laws are"
+            raise TrialhouseError(f"{option} goes with {place}", "--table" if study is None else f"study {study!r}", remedy)
     if table is not None and outcome is None:
         raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=f"see `trialhouse {command} --help`")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.__main__ import app
-from trialhouse.errors import LawError, TableError
+from trialhouse.errors import LawError, TableError, TrialhouseError
 
 LAW = PLANTED["chinchilla"]
 
@@ -112,3 +113,22 @@ def test_mistakes_are_one_line(table: Path, options: tuple[str, ...], error: typ
     with pytest.raises(error) as found:
         run("--table", table, "--form", "chinchilla", "--outcome", "loss", "--size", "N", "--data", "D", *options)
     assert said in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("theory_rates", "--size", "width"), "--size goes with --table, got study 'theory_rates'; leave it out: a study's YAML says"),
+        (("theory_rates", "--drop-highest", "0"), "--drop-highest goes with --table"),
+        (("theory_rates", "--table", "runs.csv"), "give a STUDY or --table FILE, got both"),
+        ((), "give a STUDY or --table FILE, got neither"),
+    ],
+)
+def test_what_a_study_has_registered_cannot_be_said_again(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(TrialhouseError, match=re.escape(said)):
+        run(*arguments)
+
+
+def test_a_table_has_no_laws_to_choose_from(table: Path) -> None:
+    result = CliRunner().invoke(app, ["forecast", "--table", str(table), "--outcome", "loss", "--do", "data=2x", "--where", "seed=1"])
+    assert str(result.exception) == "--where goes with a STUDY, got --table; leave it out"
