@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialhouse.reporting.files import write_whole
-from trialhouse.reporting.plots import OPACITY, PALETTE, RADIUS, SOFT, Band, Dots, Layer, Line, Plot, as_file, mark_text, marks
+from trialhouse.reporting.plots import FAINT, INK, OPACITY, PALETTE, RADIUS, SOFT, Band, Dots, Layer, Line, Plot, as_file, mark_text, marks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,15 +61,15 @@ def png(plot: Plot) -> bytes:
         axes.set_xlabel(plot.x.label, fontsize=11 * _POINT)
         axes.set_ylabel(plot.y.label, fontsize=11 * _POINT)
         axes.tick_params(labelsize=11 * _POINT, colors=SOFT, length=0)
-        axes.grid(visible=True, color="#dcdfe0", linewidth=0.6)
+        axes.grid(visible=True, color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
         for layer in plot.layers:
             _draw(axes, layer)
         if plot.reference == "diagonal":
-            axes.plot(ranges[0], ranges[0], color="#1b1f23", linewidth=0.8, linestyle=":")
+            axes.plot(ranges[0], ranges[0], color=INK, linewidth=0.8, linestyle=":")
         elif plot.reference is not None:
-            axes.axhline(plot.reference, color="#1b1f23", linewidth=0.8, linestyle=":")
+            axes.axhline(plot.reference, color=INK, linewidth=0.8, linestyle=":")
         if plot.labels:
             from matplotlib.lines import Line2D
 

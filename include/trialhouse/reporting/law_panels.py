@@ -234,7 +234,6 @@ def _curve_plot(answer: LawAnswer, place: str, group: Sequence[_Drawn], number: 
     labels = []
     for one in group:
         xs, ys, kept = one.values(column), one.values(one.found.outcome), one.is_kept
-        at = means = np.empty(0)
         front.append(Dots(xs[kept].tolist(), ys[kept].tolist(), one.style))
         if not kept.all():
             front.append(Dots(xs[~kept].tolist(), ys[~kept].tolist(), one.style, "left-out"))
