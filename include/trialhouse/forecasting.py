@@ -182,7 +182,7 @@ def allocation_of_study(
     one = able[0]
     if one.law is None:
         raise ForecastError("a budget needs a law", str(one.refusal), "add trials")
-    return purse.split(one.law, rows_of_law(frame, one), one.question.columns)
+    return purse.split(one.law, rows_of_law(frame, one.question.outcome, one.subgroup), one.question.columns)
 
 
 def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:

@@ -22,6 +22,7 @@ from trialhouse.reporting.laws import FoundLaw, LawAnswer, law_answers, where_te
 from trialhouse.reporting.marts import StudyData
 from trialhouse.reporting.plots import ARMS, WIDTH, Axis, Band, Dots, Label, Layer, Line, Plot, plain
 from trialhouse.scaling_laws.allocate import Allocation, allocate
+from trialhouse.scaling_laws.asked import rows_of_law
 from trialhouse.scaling_laws.cost import flops, measured
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Form, Points
@@ -523,10 +524,7 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str,
 
 
 def _allocated(frame: pd.DataFrame, one: _Drawn, law: Law) -> Allocation:
-    rows = frame[frame[one.found.outcome].notna()]
-    for factor, level in one.found.subgroup.items():
-        rows = rows[rows[factor] == level]
-    rows = (rows.sort_values("trial_id", kind="stable") if "trial_id" in rows else rows).reset_index(drop=True)
+    rows = rows_of_law(frame, one.found.outcome, one.found.subgroup)
     try:
         cost = measured(law, rows, COST)
     except ForecastError:

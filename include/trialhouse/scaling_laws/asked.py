@@ -243,10 +243,10 @@ def _of_consequences(study: Study, columns: Iterable[str]) -> list[str]:
     ]
 
 
-def rows_of_law(trials: pd.DataFrame, one: StudyLaw) -> pd.DataFrame:
-    """The trials of a law in the order in which it was fitted to them."""
-    own = trials[trials[one.question.outcome].notna()]
-    for name, level in one.subgroup.items():
+def rows_of_law(trials: pd.DataFrame, outcome: str, subgroup: Mapping[str, Any]) -> pd.DataFrame:
+    """The trials of a law, with all their columns, in the order in which it was fitted to them."""
+    own = trials[trials[outcome].notna()]
+    for name, level in subgroup.items():
         own = own[own[name] == level]
     return (own.sort_values("trial_id", kind="stable") if "trial_id" in own else own).reset_index(drop=True)
 
@@ -255,6 +255,6 @@ def _along(study: Study, trials: pd.DataFrame, one: StudyLaw) -> list[str]:
     """Factors that nobody assigned apart; what else trials came to is a consequence, which need not be held."""
     if one.law is None or not study.is_observational:
         return []
-    own = rows_of_law(trials, one)
+    own = rows_of_law(trials, one.question.outcome, one.subgroup)
     names = [factor.name for factor in study.factors if factor.kind != "categorical" and factor.name in own]
     return moves_along(own[list(dict.fromkeys([*names, *one.question.columns.values(), one.question.outcome]))], one.law)

@@ -82,7 +82,7 @@ def test_each_subgroup_answers_for_itself_and_its_place_says_so(trials: pd.DataF
     assert places == [{"epochs": 6, "n_train": 6400}, {"epochs": 12, "n_train": 6400}]
     (only,) = laws_about(STUDY, trials, law="alone", where=["epochs=12"], draws=100)
     assert dict(only.subgroup) == {"epochs": 12}
-    assert rows_of_law(trials, only)["epochs"].unique().tolist() == [12]
+    assert rows_of_law(trials, only.question.outcome, only.subgroup)["epochs"].unique().tolist() == [12]
 
 
 def test_a_subgroup_that_cannot_answer_says_why_beside_one_that_can(trials: pd.DataFrame) -> None:
@@ -108,7 +108,7 @@ def test_held_out_trials_go_on_record_by_every_forecaster(trials: pd.DataFrame) 
 def test_a_budget_in_the_trials_own_flops(trials: pd.DataFrame) -> None:
     (law,) = laws_about(STUDY, trials, law="both", draws=100)
     assert law.law is not None
-    found = Purse(1e9, cost="training_flops").split(law.law, rows_of_law(trials, law), law.question.columns)
+    found = Purse(1e9, cost="training_flops").split(law.law, rows_of_law(trials, law.question.outcome, law.subgroup), law.question.columns)
     assert found.cost.exponents == pytest.approx({"size": 1.5, "data": 1.0}, abs=1e-6)
     assert 900 * found.place["width"] ** 1.5 * found.place["n_train"] == pytest.approx(1e9, rel=1e-6)
 
