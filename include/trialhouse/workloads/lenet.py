@@ -38,7 +38,7 @@ class LeNet(ImageLearner[LeNetSettings]):
     """See the module; a `trialhouse.workloads.protocol.Learner`."""
 
     name = "lenet"
-    version = "1"
+    version = "2"
     kind = LeNetSettings
 
     def network(self, settings: LeNetSettings) -> torch.nn.Module:
