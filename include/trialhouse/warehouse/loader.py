@@ -24,7 +24,7 @@ from trialhouse.landing import LandingZone
 from trialhouse.raw_tables import RAW_TABLES, SCHEMA_VERSION
 from trialhouse.sealing import hash_and_check
 from trialhouse.settings import Settings, get_settings
-from trialhouse.warehouse.schema import LEDGER, LEDGER_COLUMNS, columns_at, create_raw, select_upcast
+from trialhouse.warehouse.schema import LEDGER, LEDGER_COLUMNS, columns_at, create_raw, is_of_an_older_version, select_upcast
 from trialhouse.warehouse.writer import open_writer, writer_lock
 
 if TYPE_CHECKING:
@@ -84,15 +84,22 @@ class _File:
 def load_landed(settings: Settings | None = None) -> LoadResult:
     """Load every finished landing file that is not in the ledger yet.
 
+    Raw tables that an older version of Trialhouse made are built anew from the landing zone, if all that they hold is still there.
+
     Raises
     ------
     WarehouseError
-        If the database stays locked, has other raw tables than this version, or does not hold what was committed.
+        If the database stays locked, has raw tables of no version that this one knows, or does not hold what was committed.
     duckdb.Error
         If the database cannot be written (a full disk); nothing is lost, the next call goes on.
     """
     settings = settings or get_settings()
     landing = LandingZone(settings.landing_dir)
+    with open_writer(settings) as connection:
+        if is_old := is_of_an_older_version(connection):
+            _check_landed(connection, landing)
+    if is_old:
+        return rebuild(settings)
     with open_writer(settings) as connection:
         create_raw(connection)
         ledger = connection.execute(f"SELECT path, sha256, status FROM raw.{LEDGER}").fetchall()
@@ -134,6 +141,18 @@ def rebuild(settings: Settings | None = None) -> LoadResult:
         for path in (settings.writer_database, settings.writer_database.with_name(f"{settings.writer_database.name}.wal")):
             path.unlink(missing_ok=True)
     return load_landed(settings)
+
+
+def _check_landed(connection: duckdb.DuckDBPyConnection, landing: LandingZone) -> None:
+    """Refuse to build raw tables anew where files that were loaded have left the landing zone: their rows would be lost."""
+    there = {_file(path).name for path in landing.files()}
+    loaded = connection.execute(f"SELECT path FROM raw.{LEDGER} WHERE status = 'loaded' ORDER BY path").fetchall()
+    if lost := [path for (path,) in loaded if path not in there]:
+        raise WarehouseError(
+            "all files that an older version of Trialhouse loaded must be in the landing zone, to build the raw tables anew",
+            f"{len(lost)} that are gone, first {lost[0]}",
+            "put them back, or do without them: python -m trialhouse.warehouse rebuild",
+        )
 
 
 def _file(path: Path) -> _File:

@@ -156,18 +156,38 @@ def create_raw(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{LEDGER} ({_definition(LEDGER_COLUMNS)}, PRIMARY KEY (path, sha256))")
     for table, columns in RAW_TABLES.items():
         connection.execute(f'CREATE TABLE IF NOT EXISTS raw."{table}" ({_definition(columns)})')
-    rows = connection.execute(
-        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'raw' ORDER BY table_oid, column_index"
-    ).fetchall()
+    found = _raw_columns(connection)
     for table, columns in {**RAW_TABLES, LEDGER: LEDGER_COLUMNS}.items():
-        there = {column: kind for name, column, kind in rows if name == table}
-        if there != {name: data_type(kind) for name, kind in columns.items()}:
-            differing = sorted(dict(set(there.items()) ^ {(name, data_type(kind)) for name, kind in columns.items()}))
+        there, expected = found[table], {name: data_type(kind) for name, kind in columns.items()}
+        if there != expected:
+            differing = sorted(dict(set(there.items()) ^ set(expected.items())))
             raise WarehouseError(
                 f"raw.{table} must have the columns of this version of Trialhouse",
                 f"others ({', '.join(differing) or 'in another order'})",
                 "rebuild it from the landing zone: python -m trialhouse.warehouse rebuild",
             )
+
+
+def is_of_an_older_version(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the raw tables are those that an older schema version would have made, all of the same one."""
+    found = {table: columns for table, columns in _raw_columns(connection).items() if table in RAW_TABLES}
+    fitting = [
+        version
+        for version in range(min(UPCASTS, default=SCHEMA_VERSION), SCHEMA_VERSION + 1)
+        if all(columns == columns_at(table, version) for table, columns in found.items())
+    ]
+    return bool(fitting) and fitting[-1] < SCHEMA_VERSION
+
+
+def _raw_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Table of schema `raw` -> column -> type."""
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'raw' ORDER BY table_oid, column_index"
+    ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
 
 
 def data_type(definition: str) -> str:

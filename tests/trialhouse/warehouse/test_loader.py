@@ -312,6 +312,35 @@ def test_other_raw_columns_need_a_rebuild_and_a_rebuild_brings_them(home: Settin
     assert query(home, "SELECT DISTINCT metric FROM raw.samples") == [("latency_ms",)]
 
 
+def as_made_by_version_3(home: Settings) -> None:
+    """Load two files, then give `raw.laws` the columns that it had."""
+    for number in range(2):
+        land_samples(home, number)
+    load_landed(home)
+    with open_writer(home) as connection:
+        for column in ("p_value", "p_value_adjusted"):
+            connection.execute(f"ALTER TABLE raw.laws DROP COLUMN {column}")
+
+
+def test_raw_tables_of_an_older_version_are_built_anew_by_the_next_load(home: Settings) -> None:
+    as_made_by_version_3(home)
+    land_samples(home, 2)
+    result = load_landed(home)
+    assert (result.files, result.rows) == (3, 15)
+    assert samples(home) == expected(range(3))
+    assert query(home, "SELECT p_value FROM raw.laws") == []
+    assert load_landed(home).files == 0
+
+
+def test_raw_tables_of_an_older_version_stay_where_their_files_are_gone(home: Settings) -> None:
+    as_made_by_version_3(home)
+    gone = next(iter(LandingZone(home.landing_dir).files()))
+    gone.unlink()
+    with pytest.raises(WarehouseError, match=rf"in the landing zone.*got 1 that are gone, first samples/{gone.name}; put them back"):
+        load_landed(home)
+    assert samples(home) == expected(range(2))
+
+
 def test_a_rebuild_judges_quarantined_files_anew(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = land_samples(home, 0)
     rewrite(newer, "*", version=SCHEMA_VERSION + 1)
