@@ -18,7 +18,7 @@ from trialhouse.workloads.registry import load_learner
         ("data_quality", "n_train", 160),
         ("double_descent", "features", 156),
         ("learning_curves", "n_train", 144),
-        ("theory_rates", "n_train", 360),
+        ("theory_rates", "n_train", 480),
         ("variance_limited", "abundance", 60),
     ],
 )

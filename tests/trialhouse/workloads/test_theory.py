@@ -14,8 +14,9 @@ import pytest
 
 from trialhouse.errors import WorkloadError
 from trialhouse.learning.engine import TimedOutError
+from trialhouse.studies.catalogue import load_study, study_files
 from trialhouse.studies.spec import Factor
-from trialhouse.workloads.theory import Theory, rate
+from trialhouse.workloads.theory import Theory, expected_risk, rate
 
 SEEDS = range(6)
 
@@ -54,18 +55,43 @@ def test_the_learning_curve_has_the_exponent_of_theory(learner: str, dimension: 
     assert -slopes.mean() == pytest.approx(exponent, abs=4 * error)
 
 
+def by_formula(n: int, **settings: Any) -> float:
+    """The formula's risk."""
+    risk = expected_risk(Theory({**settings, "n_train": n}).settings)
+    assert risk is not None
+    return risk
+
+
 def check(found: npt.NDArray[np.float64], expected: float) -> None:
     error = found.std(ddof=1) / math.sqrt(found.size)
     assert error < 0.1 * expected
     assert found.mean() == pytest.approx(expected, abs=4 * error)
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_the_risk_of_the_nearest_neighbour_is_half_the_squared_distance_to_it(dimension: int) -> None:
-    ball = math.pi ** (dimension / 2) / math.gamma(dimension / 2 + 1)
-    squared_distance = math.gamma(1 + 2 / dimension) * (2000 * ball) ** (-2 / dimension)
+@pytest.mark.parametrize(("n", "dimension"), [(100, 1), (2000, 1), (2000, 2), (30, 3), (100, 4), (2000, 4)])
+def test_the_risk_of_the_nearest_neighbour_is_that_of_the_formula_at_few_examples_too(n: int, dimension: int) -> None:
+    settings = {"learner": "nearest_neighbour", "dimension": dimension, "repetitions": 16}
+    check(risks([n], **settings), by_formula(n, **settings))
+
+
+def test_the_risk_of_the_nearest_neighbour_tends_to_half_the_squared_distance_to_it() -> None:
+    ball, n = math.pi**2 / 2, 10_000_000  # in four dimensions, where it takes longest
+    squared_distance = math.gamma(1 + 2 / 4) * (n * ball) ** (-2 / 4)
     # the mean squared slope in the neighbour's direction is 1 / (2 d)
-    check(risks([2000], learner="nearest_neighbour", dimension=dimension, repetitions=16), squared_distance / (2 * dimension))
+    assert by_formula(n, learner="nearest_neighbour", dimension=4) == pytest.approx(squared_distance / 8, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("learner", "slopes"),
+    [("nearest_neighbour", [1.994, 0.995, 0.657, 0.484]), ("least_squares", [1.004, 1.006, 1.008, 1.010])],
+)
+def test_the_slopes_that_theory_rates_documents_are_those_of_the_formulas(learner: str, slopes: list[float]) -> None:
+    study = load_study("theory_rates")
+    sizes = [float(level) for level in study.factor("n_train").levels]
+    for dimension, slope in zip(study.factor("dimension").levels, slopes, strict=True):
+        there = [by_formula(int(n), learner=learner, dimension=dimension) for n in sizes]
+        assert -np.polyfit(np.log(sizes), np.log(there), 1)[0] == pytest.approx(slope, abs=5e-4)
+    assert f"{learner} {', '.join(f'{slope:.3f}' for slope in slopes)}" in study_files()["theory_rates"].read_text()
 
 
 def test_noise_is_a_floor_of_the_nearest_neighbour() -> None:
