@@ -382,9 +382,11 @@ def allocate(
     table: LawTable = None,
     outcome: LawOutcome = None,
     cost: Annotated[
-        str | None, typer.Option(help="Column of a measured cost (FLOPs, seconds, joules, money) instead of counted FLOPs.")
+        str | None, typer.Option(help="Column of a measured cost (FLOPs, seconds, joules, money); default: training_flops, if there.")
     ] = None,
-    flops_per_example_parameter: Annotated[float, typer.Option(help="FLOPs = this x size x data, without --cost.")] = 6.0,
+    flops_per_example_parameter: Annotated[
+        float | None, typer.Option(help="FLOPs = this x size x data; default where no cost is measured: 6.")
+    ] = None,
     examples_per_step: Annotated[
         float | None, typer.Option(help="Batch size, in examples or tokens, to count the FLOPs of a law in steps.")
     ] = None,

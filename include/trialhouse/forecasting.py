@@ -24,7 +24,7 @@ from trialhouse.scaling_laws.asked import (
     rows_of_forecast,
     rows_of_law,
 )
-from trialhouse.scaling_laws.cost import flops, measured, read_limits
+from trialhouse.scaling_laws.cost import Powers, flops, measured, read_limits, training_flops
 from trialhouse.scaling_laws.forecast import Assignment, Forecast, forecast
 from trialhouse.scaling_laws.held_out import held_out
 from trialhouse.scaling_laws.study import StudyLaw
@@ -78,8 +78,10 @@ class Purse:
     budget
         In FLOPs, or in units of `cost`.
     cost
-        Column of a measured cost, whose dependence on the factors is fitted to the trials; by default FLOPs are counted as
-        `per` x size x data, or `per` x size x steps x `examples_per_step`.
+        Column of a measured cost, whose dependence on the factors is fitted to the trials; by default the FLOPs that trials counted
+        themselves (`training_flops`), else 6 x size x data.
+    per, examples_per_step
+        Count FLOPs as `per` x size x data, or `per` x size x steps x `examples_per_step`.
     limits
         Texts such as `size<=1e9` and `latency_ms<=20`.
     farthest, batch, trial_budget
@@ -88,7 +90,7 @@ class Purse:
 
     budget: float
     cost: str | None = None
-    per: float = 6.0
+    per: float | None = None
     limits: Sequence[str] = ()
     farthest: float = FARTHEST
     batch: int = 4
@@ -100,12 +102,19 @@ class Purse:
         return allocate(
             law,
             self.budget,
-            flops(law, self.per, self.examples_per_step) if self.cost is None else measured(law, frame, self.cost),
+            self._cost(law, frame),
             limits=read_limits(self.limits, names, law, frame),
             farthest=self.farthest,
             batch=self.batch,
             trial_budget=self.trial_budget,
         )
+
+    def _cost(self, law: Law, frame: pd.DataFrame) -> Powers:
+        if self.cost is not None:
+            return measured(law, frame, self.cost)
+        if self.per is None and self.examples_per_step is None:
+            return training_flops(law, frame)
+        return flops(law, 6 if self.per is None else self.per, self.examples_per_step)
 
 
 def allocation_of_table(table: Path, question: TableLaw, purse: Purse) -> Allocation:

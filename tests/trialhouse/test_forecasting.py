@@ -65,6 +65,7 @@ def test_an_allocation_in_words_and_in_json_is_the_same(table: Path) -> None:
         "along the frontier N grows as C^0.5",
         "- Kaplan: size ~ C^0.73",
         "next trials",
+        "2 times, each for ",
     ):
         assert words in said
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
+
+from trialhouse.scaling_laws.support import in_words
 
 
 def allocation_lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -12,7 +15,7 @@ def allocation_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield result["cost"]["sentence"]
     yield from (limit["sentence"] for limit in result["limits"])
     if result["spent"] < 0.999 * result["budget"]:
-        yield f"spent: {result['spent']:.3g} of {result['budget']:.3g}"
+        yield f"spent: {_number(result['spent'])} of {_number(result['budget'])}"
     yield f"reach: {result['reach']['sentence']}"
     if (ratio := result["data_per_size"]) is not None:
         yield f"data per unit of size: {ratio['value']:.3g} (95% interval {_ends(ratio['interval'])}, 80% {_ends(ratio['interval_80'])})"
@@ -21,8 +24,8 @@ def allocation_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "frontier"
     for row in result["frontier"]:
-        split = ", ".join(f"{column} {found['value']:.3g} ({_ends(found['interval'])})" for column, found in row["best"].items())
-        yield f"- {row['budget']:.3g}: {split}; {result['outcome']} {row['outcome']['mean']:.4g}"
+        split = ", ".join(f"{column} {_number(found['value'])} ({_span(found['interval'])})" for column, found in row["best"].items())
+        yield f"- {_number(row['budget'])}: {split}; {result['outcome']} {row['outcome']['mean']:.4g}"
     if result["recipes"]:
         yield "others' rules"
         for recipe in result["recipes"]:
@@ -30,14 +33,16 @@ def allocation_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["next_trials"]:
         first = next(iter(result["best"]))
         yield f"next trials that would make the best {first} surest (standard deviation of its base-10 logarithm)"
-        for trial in result["next_trials"]:
-            sds = f"{trial['log10_sd_before']:.3f} -> {trial['log10_sd_after']:.3f}"
-            yield f"- {_place(trial['place'])}: costs {trial['cost']:.3g}, {sds}"
+        for place, same in groupby(result["next_trials"], key=lambda trial: _place(trial["place"])):
+            trials = list(same)
+            each = f"{len(trials)} times, each" if len(trials) > 1 else "once,"
+            sds = f"{trials[0]['log10_sd_before']:.3g} -> {trials[-1]['log10_sd_after']:.3g}"
+            yield f"- {place}: {each} for {_number(trials[0]['cost'])}; {sds}"
     yield from (f"caveat: {caveat}" for caveat in result["caveats"])
 
 
 def _place(place: Mapping[str, float]) -> str:
-    return ", ".join(f"{column} {value:.3g}" for column, value in place.items())
+    return ", ".join(f"{column} {_number(value)}" for column, value in place.items())
 
 
 def _excess(recipe: Mapping[str, Any]) -> str:
@@ -49,3 +54,12 @@ def _excess(recipe: Mapping[str, Any]) -> str:
 
 def _ends(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.3g} to {ends[1]:.3g}"
+
+
+def _span(ends: tuple[float, float]) -> str:
+    """Of a quantity that a factor has, as `_ends` of any number."""
+    return f"{_number(ends[0])} to {_number(ends[1])}"
+
+
+def _number(value: float) -> str:
+    return in_words(float(f"{value:.3g}"))

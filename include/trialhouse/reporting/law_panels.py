@@ -23,7 +23,7 @@ from trialhouse.reporting.marts import StudyData
 from trialhouse.reporting.plots import ARMS, WIDTH, Axis, Band, Dots, Label, Layer, Line, Plot, plain
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.asked import rows_of_law
-from trialhouse.scaling_laws.cost import flops, measured
+from trialhouse.scaling_laws.cost import training_flops
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Form, Points
 from trialhouse.scaling_laws.held_out import CAUSAL
@@ -42,7 +42,6 @@ BEYOND = 0.5
 STEPS = 60
 MOST_LEVELS = 5
 """Levels of a second factor that have a curve of their own."""
-COST = "training_flops"
 DODGE = 0.012
 """Share of an axis by which arms at the same level stand apart."""
 
@@ -525,10 +524,7 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str,
 
 def _allocated(frame: pd.DataFrame, one: _Drawn, law: Law) -> Allocation:
     rows = rows_of_law(frame, one.found.outcome, one.found.subgroup)
-    try:
-        cost = measured(law, rows, COST)
-    except ForecastError:
-        cost = flops(law, 6)
+    cost = training_flops(law, rows)
     return allocate(law, float(np.exp(cost.log(law.sample.points)).max()), cost)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Points
 from trialhouse.scaling_laws.support import MULTIPLES, NUMBER, in_words
 
+COUNTED = "training_flops"
+"""Column of the FLOPs that a trial counts itself, layer by layer, embeddings and attention with them."""
 FITS = 0.9
 """Share of the variance (log) that powers of the factors must explain to stand for a column."""
 LIMIT = re.compile(r"^\s*(\S+?)\s*<=?\s*(\S+)\s*$")
@@ -116,6 +119,22 @@ def measured(law: Law, frame: pd.DataFrame, column: str) -> Powers:
     powers = " x ".join(f"{law.sample.columns[role]}^{exponent:.3g}" for role, exponent in exponents.items())
     sentence = f"{column} = {np.exp(solved[0]):.4g} x {powers}, fitted to the trials' own (they explain {share:.1%} of its variance)"
     return Powers(column, float(solved[0]), exponents, sentence)
+
+
+def training_flops(law: Law, frame: pd.DataFrame) -> Powers:
+    """The FLOPs that trials counted themselves; where they did not, 6 x size x data (`flops`).
+
+    In small networks embeddings and attention are much of the work: there 6 x size x data is off, by up to three times.
+
+    Raises
+    ------
+    ForecastError
+        If the law has other factors than size and data, and no such counts go by powers of them.
+    """
+    if COUNTED in frame.columns:
+        with suppress(ForecastError):
+            return replace(measured(law, frame, COUNTED), name="training FLOPs")
+    return flops(law, 6)
 
 
 def read_limits(texts: Sequence[str], names: Mapping[str, str], law: Law, frame: pd.DataFrame) -> list[Limit]:

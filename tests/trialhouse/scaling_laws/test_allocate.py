@@ -14,7 +14,7 @@ from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws import FORMS, Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
-from trialhouse.scaling_laws.cost import Limit, Powers, flops, measured, read_limits
+from trialhouse.scaling_laws.cost import Limit, Powers, flops, measured, read_limits, training_flops
 from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.next_trials import next_trials
 from trialhouse.scaling_laws.optimum import Box, best_places
@@ -136,6 +136,17 @@ def test_limits_on_everything_leave_some_of_the_budget(law: Law) -> None:
     assert found.place == pytest.approx({"size": 1e9, "data": 1e10}, rel=1e-3)
     assert found.spent == pytest.approx(6e19, rel=1e-2)
     assert any("no use for 99% of the budget" in caveat for caveat in found.caveats)
+
+
+def test_flops_are_those_that_trials_counted_themselves_where_they_go_by_the_factors(law: Law) -> None:
+    frame = PAIR.table(1)
+    assert training_flops(law, frame) == flops(law, 6)
+    counted = frame.assign(training_flops=40 * frame["size"] ** 0.8 * frame["data"])
+    own = training_flops(law, counted)
+    assert own.exponents == pytest.approx({"size": 0.8, "data": 1.0})
+    assert (own.name, "training_flops = 40 x" in own.sentence) == ("training FLOPs", True)
+    lawless = frame.assign(training_flops=np.random.default_rng(0).uniform(1, 2, len(frame)))
+    assert training_flops(law, lawless) == flops(law, 6)
 
 
 def test_a_measured_cost_is_fitted_and_said_so(law: Law) -> None:
