@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG, Param
 
 from operators.forecasting import ForecastOperator
-from operators.warehouse import BuildModelsOperator, LoadLandedFilesOperator, PublishWarehouseOperator
+from operators.warehouse import refresh_warehouse
 from trialhouse.errors import TrialhouseError
 from trialhouse.studies.catalogue import load_study, study_files
 from trialhouse.studies.spec import Study
@@ -66,6 +66,4 @@ if asked := with_laws():
             study_name="{{ params.study }}",
             **{name: f"{{{{ params.{name} }}}}" for name in ("do", "at", "where", "law", "check")},
         )
-        load = LoadLandedFilesOperator(task_id="load", pool="duckdb_writer")
-        build = BuildModelsOperator(task_id="build", pool="duckdb_writer", select="tag:results")
-        forecast >> load >> build >> PublishWarehouseOperator(task_id="publish", pool="duckdb_writer")
+        forecast >> refresh_warehouse("results", select="tag:results")

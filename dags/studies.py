@@ -14,7 +14,7 @@ from operators.registration import ImportTableOperator, RegisterStudyOperator
 from operators.reporting import WriteReportOperator
 from operators.studies import ReadStudyOperator
 from operators.training import MakeWeightsOperator, TrainTrialsOperator
-from operators.warehouse import BuildModelsOperator, LoadLandedFilesOperator, PublishWarehouseOperator
+from operators.warehouse import refresh_warehouse
 from trialhouse.errors import TrialhouseError
 from trialhouse.settings import get_settings
 from trialhouse.studies.catalogue import load_study, study_files
@@ -143,15 +143,6 @@ def form(study: Study) -> dict[str, Param]:
     )
     params["rerun"] = Param(False, type="boolean", title="Run landed trials again", description="Otherwise trials that landed are reused.")
     return params
-
-
-def refresh_warehouse(group_id: str, select: str | None = None, trigger_rule: str = "all_success") -> TaskGroup:
-    """Load what landed, build the models that depend on it, publish the result."""
-    with TaskGroup(group_id) as group:
-        load = LoadLandedFilesOperator(task_id="load", pool="duckdb_writer", trigger_rule=trigger_rule)
-        build = BuildModelsOperator(task_id="build", pool="duckdb_writer", select=select)
-        load >> build >> PublishWarehouseOperator(task_id="publish", pool="duckdb_writer")
-    return group
 
 
 def broken_dag(name: str, reason: str) -> DAG:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import Context
+from airflow.sdk import Context, TaskGroup
 
 from operators.base import TrialhouseOperator
 
@@ -60,3 +60,12 @@ class WriteDocsOperator(TrialhouseOperator):
         from trialhouse.warehouse.models import write_docs
 
         return str(write_docs(line=self.log.info))
+
+
+def refresh_warehouse(group_id: str, select: str | None = None, trigger_rule: str = "all_success") -> TaskGroup:
+    """Load what landed, build the models that depend on it, publish the result."""
+    with TaskGroup(group_id) as group:
+        load = LoadLandedFilesOperator(task_id="load", pool="duckdb_writer", trigger_rule=trigger_rule)
+        build = BuildModelsOperator(task_id="build", pool="duckdb_writer", select=select)
+        load >> build >> PublishWarehouseOperator(task_id="publish", pool="duckdb_writer")
+    return group
