@@ -1,4 +1,4 @@
-"""The report's section on laws: curves with their bands, residuals, held-out trials and frontiers, beside what was found in words.
+"""The report's section on laws: curves with their bands, residuals and frontiers, beside what was found in words.
 
 Curves are those of the numbers in `fct_scaling_laws`; a law that is withheld has points and no curve.
 """
@@ -18,15 +18,15 @@ from trialhouse.errors import ForecastError, LawError
 from trialhouse.identity import frame_id
 from trialhouse.reporting.formats import counted, joined, quantity, short, title, words
 from trialhouse.reporting.frontier_drawing import compute_plot, frontier_plot
+from trialhouse.reporting.held_out_panel import HeldOutRow, held_out_rows, held_out_said, held_out_scatter
 from trialhouse.reporting.laws import FoundLaw, LawAnswer, law_answers, where_text
 from trialhouse.reporting.marts import StudyData
-from trialhouse.reporting.plots import ARMS, WIDTH, Axis, Band, Dots, Label, Layer, Line, Plot, plain
+from trialhouse.reporting.plots import ARMS, Axis, Band, Dots, Label, Layer, Line, Pictures, Plot, plain
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.asked import rows_of_law
 from trialhouse.scaling_laws.cost import training_flops
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Form, Points
-from trialhouse.scaling_laws.held_out import CAUSAL
 from trialhouse.scaling_laws.prediction import predict
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.scaling_laws.restored import restored
@@ -44,38 +44,6 @@ MOST_LEVELS = 5
 """Levels of a second factor that have a curve of their own."""
 DODGE = 0.012
 """Share of an axis by which arms at the same level stand apart."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Panels that stand together, with one heading and one note."""
-
-    title: str
-    note: str
-    plots: tuple[Plot, ...]
-
-    @property
-    def layout(self) -> str:
-        """Class of the style sheet: how many stand in a row."""
-        if any(plot.width > WIDTH for plot in self.plots):
-            return "one"
-        are_pairs = len(self.plots) % 2 == 0 and self.plots[0].x.label != self.plots[1].x.label
-        return "two" if are_pairs or len(self.plots) in (1, 2, 4) else ""
-
-
-@dataclass(frozen=True)
-class HeldOutRow:
-    """Errors of one law, and of the passive observers beside it, on held-out trials of one kind."""
-
-    where: str
-    kind: str
-    trials: int
-    configurations: int
-    rmse: str
-    observers: str
-    coverage: float
-    sentence: str
-    """Whether the law is better; empty where there is no observer, and where it stands above the table."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +125,9 @@ def _section(data: StudyData, study: Study, frame: pd.DataFrame, answer: LawAnsw
         reasons=tuple((reason, "; ".join(places)) for reason, places in reasons.items()),
         curves=_curves(answer, panels),
         residuals=_residuals(answer, panels),
-        held_out=_scatter(answer, check),
-        held_out_rows=tuple(_held_out_rows(answer, check)),
-        held_out_said=tuple(_held_out_said(answer, check)),
+        held_out=held_out_scatter(answer, check),
+        held_out_rows=tuple(held_out_rows(answer, check)),
+        held_out_said=tuple(held_out_said(answer, check)),
         frontiers=tuple(_frontier(frame, answer, one) for one in laws if one.law is not None and len(one.found.columns) > 1),
     )
 
@@ -245,7 +213,7 @@ def _curve_plot(answer: LawAnswer, place: str, group: Sequence[_Drawn], number: 
             end = _add_curve(back, one.law, one.style, "n", {}, low)
         if one.name:
             labels.append(Label(one.name + ("" if one.law is not None else " (withheld)"), one.style, end))
-    outcome = _noun(answer)
+    outcome = answer.noun
     return Plot(
         name=_file_name(answer, "curves", number, place),
         title=title(place or (f"by {words(next(iter(group[0].arm)))}" if group[0].arm else outcome)),
@@ -291,7 +259,7 @@ def _levels_plot(answer: LawAnswer, place: str, one: _Drawn, number: int) -> Plo
             end = _add_curve(layers, one.law, style, along, {**_held(one), across: float(value)})
         layers.append(Dots(xs[own].tolist(), ys[own].tolist(), style))
         labels.append(Label(plain(float(np.exp(value))), style, end))
-    outcome, column, other = _noun(answer), one.found.columns[along], one.found.columns[across]
+    outcome, column, other = answer.noun, one.found.columns[along], one.found.columns[across]
     return Plot(
         name=_file_name(answer, "curves", number, place),
         title=title(f"{f'{place}: ' if place else ''}by {words(other)}"),
@@ -388,114 +356,13 @@ def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[_Drawn], agains
     return Plot(
         name=_file_name(answer, "residuals", number, place),
         title=title(place or f"over {words(column)}"),
-        alt=f"Residuals of the law of {_noun(answer)} over {column}{f', {place}' if place else ''}, one point per trial",
-        x=Axis(f"fitted {_noun(answer)}" if against is None else _axis_label(column), is_log=against is not None or is_log),
+        alt=f"Residuals of the law of {answer.noun} over {column}{f', {place}' if place else ''}, one point per trial",
+        x=Axis(f"fitted {answer.noun}" if against is None else _axis_label(column), is_log=against is not None or is_log),
         y=Axis("log residual" if is_log else "residual", is_log=False),
         layers=layers,
         labels=[Label(one.name, one.style) for one in laws if one.name],
         reference=0.0,
     )
-
-
-def _scatter(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Pictures | None:
-    """Forecast against what came out, a panel per kind: the law over its passive observers."""
-    bases = _bases(rows)
-    plots = []
-    for kind in ("interpolation", "extrapolation"):
-        own = [row for row in rows if row["purpose"] == kind]
-        if not own:
-            continue
-        layers: list[Layer] = []
-        for basis in reversed(bases):
-            points = [(row["observed"], row["forecast"]) for row in own if _basis(row) == basis]
-            style = f"arm{bases.index(basis) % ARMS}"
-            layers.append(Dots([x for x, _ in points], [y for _, y in points], style, "mean" if len(points) < 12 else "trial"))
-        is_log = all(value > 0 for row in own for value in (row["observed"], row["forecast"])) and _is_log(answer)
-        plots.append(
-            Plot(
-                name=f"{answer.name}_held_out_{kind}",
-                title=title(kind),
-                alt=f"Forecast over observed {_noun(answer)} of trials held out for {kind}: {counted(len(own), 'forecast')}, "
-                f"by {joined(list(map(_basis_name, bases)))}; on the dotted line both are the same",
-                x=Axis(f"observed {_noun(answer)}", is_log=is_log),
-                y=Axis(f"forecast {_noun(answer)}", is_log=is_log),
-                layers=layers,
-                labels=[Label(_basis_name(basis), f"arm{bases.index(basis) % ARMS}") for basis in bases] if len(bases) > 1 else (),
-                reference="diagonal",
-            )
-        )
-    note = (
-        "The law was fitted without these trials: some configurations between the others (interpolation) and those with the largest"
-        " product of all factors (extrapolation). One point per trial; on the dotted line the forecast is what came out."
-    )
-    if len(bases) == 1:
-        note += " With one factor a passive observer of the same trials has the same law, so there is no other forecast beside it."
-    return Pictures("Forecasts of trials that the law had not seen", note, tuple(plots)) if plots else None
-
-
-def _held_out_rows(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Iterator[HeldOutRow]:
-    for law in answer.laws:
-        for kind in ("interpolation", "extrapolation"):
-            own = [row for row in rows if row["data_id"] == law.data_id and row["purpose"] == kind]
-            causal = [row for row in own if row["basis"] == CAUSAL]
-            if not causal:
-                continue
-            observers = {basis: _rmse(answer, [row for row in own if _basis(row) == basis]) for basis in _bases(own) if basis is not None}
-            yield HeldOutRow(
-                where=law.where,
-                kind=kind,
-                trials=len(causal),
-                configurations=len({row["place"] for row in causal}),
-                rmse=short(_rmse(answer, causal)),
-                observers="; ".join(f"{_basis_name(basis)} {short(error)}" for basis, error in observers.items()),
-                coverage=sum(bool(row["is_in_interval"]) for row in causal) / len(causal),
-                sentence=str(causal[0]["sentence"]) if observers and len(answer.laws) > 1 else "",
-            )
-
-
-def _held_out_said(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Of one law what the engine says of it; of several their errors together, and which have no such check."""
-    checked = {row["data_id"] for row in rows}
-    for kind in ("interpolation", "extrapolation"):
-        own = [row for row in rows if row["purpose"] == kind]
-        if own and len(checked) == 1:
-            yield title(f"{own[0]['sentence']}.")
-            continue
-        causal = [row for row in own if row["basis"] == CAUSAL]
-        if causal:
-            inside = sum(bool(row["is_in_interval"]) for row in causal)
-            many = len({(row["data_id"], row["place"]) for row in causal})
-            text = f"{kind}: the laws miss {counted(len(causal), 'trial')} of {counted(many, 'configuration')}"
-            text += f" by {short(_rmse(answer, causal))} (RMSE)"
-            text += f", and 95% intervals of a new trial hold {inside} of them ({inside / len(causal):.0%})"
-            for basis in _bases(own)[1:]:
-                text += f"; who looks at {basis} only misses by {short(_rmse(answer, [row for row in own if _basis(row) == basis]))}"
-            yield f"{title(text)}."
-    if rows and (left := [law.where for law in answer.laws if law.data_id not in checked]):
-        yield f"Not checked, because withheld or with too few configurations to hold any out: {'; '.join(left)}."
-
-
-def _rmse(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> float:
-    errors = [row["log_error" if _is_log(answer) else "error"] for row in rows]
-    known = [error for error in errors if error is not None]
-    return math.sqrt(sum(error**2 for error in known) / len(known)) if known else math.nan
-
-
-def _basis(row: Mapping[str, Any]) -> str | None:
-    return None if row["basis"] == CAUSAL else str(row["looks_at"])
-
-
-def _bases(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """The law, then what observers look at."""
-    return [None, *sorted({basis for row in rows if (basis := _basis(row)) is not None})]
-
-
-def _basis_name(basis: str | None) -> str:
-    return "the law" if basis is None else f"{basis} only"
-
-
-def _is_log(answer: LawAnswer) -> bool:
-    return all(form_named(law.form).is_log for law in answer.laws if law.is_released)
 
 
 def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str, Pictures | None, tuple[str, ...]]:
@@ -531,12 +398,6 @@ def _allocated(frame: pd.DataFrame, one: _Drawn, law: Law) -> Allocation:
 def _file_name(answer: LawAnswer, kind: str, number: int, place: str) -> str:
     """Letters, digits and underscores, whatever levels are called; the number keeps names apart."""
     return "_".join(re.findall(r"[a-z0-9]+", f"{answer.name} {kind} {number + 1} {place}".lower()))
-
-
-def _noun(answer: LawAnswer) -> str:
-    """The outcome in its stored unit, which is that of the parameters."""
-    of = quantity(answer.laws[0].outcome)
-    return f"{of.noun}, {of.level_unit}" if of.scale == 1 and of.level_unit else of.noun
 
 
 def _axis_label(column: str) -> str:

@@ -23,6 +23,7 @@ from trialhouse.reporting.formats import (
     words,
 )
 from trialhouse.reporting.marts import Row, StudyData
+from trialhouse.scaling_laws.registry import form_named
 from trialhouse.studies.spec import HARDWARE_CLASS
 
 POWERS = {
@@ -188,6 +189,17 @@ class LawAnswer:
     """Parameters that the study takes for known."""
     laws: tuple[FoundLaw, ...]
     contrasts: tuple[Contrast, ...]
+
+    @property
+    def noun(self) -> str:
+        """The outcome in its stored unit, which is that of the parameters."""
+        of = quantity(self.laws[0].outcome)
+        return f"{of.noun}, {of.level_unit}" if of.scale == 1 and of.level_unit else of.noun
+
+    @property
+    def is_log(self) -> bool:
+        """Whether all forms that were released compare outcomes by their logarithms."""
+        return all(form_named(law.form).is_log for law in self.laws if law.is_released)
 
     @property
     def names(self) -> list[str]:

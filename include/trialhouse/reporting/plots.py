@@ -157,6 +157,23 @@ class Plot:
         return _range(across, self.x), _range(upright, self.y)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Panels that stand together, with one heading and one note."""
+
+    title: str
+    note: str
+    plots: tuple[Plot, ...]
+
+    @property
+    def layout(self) -> str:
+        """Class of the style sheet: how many stand in a row."""
+        if any(plot.width > WIDTH for plot in self.plots):
+            return "one"
+        are_pairs = len(self.plots) % 2 == 0 and self.plots[0].x.label != self.plots[1].x.label
+        return "two" if are_pairs or len(self.plots) in (1, 2, 4) else ""
+
+
 def on_page(plot: Plot) -> str:
     """An SVG for the report, which its style sheet colours."""
     return _svg(plot, is_file=False)
