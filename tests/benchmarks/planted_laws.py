@@ -105,6 +105,13 @@ PLANTED = {
             FORMS["chinchilla"],
         ),
         Planted(
+            "multiplicative",
+            {"E": 0.1, "A": 4e3, "alpha": 0.25, "beta": 0.2},
+            crossed(size=np.geomspace(1e3, 1e6, 7), data=np.geomspace(1e2, 1e5, 7)),
+            0.02,
+            FORMS["chinchilla"],
+        ),
+        Planted(
             "width_depth",
             {"E": 1.0, "A": 30, "alpha": 0.7, "B": 1.0, "beta": 0.8, "C": 2000, "gamma": 0.4},
             crossed(width=np.geomspace(32, 1024, 5), depth=np.array([2.0, 4, 8, 16]), data=np.geomspace(1e8, 1e10, 5)),

@@ -185,6 +185,7 @@ def allocate(
     columns = list(law.sample.columns.values())
     if len(columns) < 2:
         raise ForecastError("a budget is split over two factors or more", f"a law in {columns[0]} alone", "fit a law of size and data")
+    _require_split(law, cost)
     if not (np.isfinite(budget) and budget > 0):
         raise ForecastError("a budget must be a positive number", budget, "correct it")
     _require_costly(law, cost, limits)
@@ -223,6 +224,26 @@ def allocate(
         next_trials=tuple(next_trials(law, _padded(law, logs[1:, 0]), cost, count=batch, at_most=trial_budget, limits=limits)),
         reach=reach,
         caveats=(*caveats, *law.warnings),
+    )
+
+
+def _require_split(law: Law, cost: Powers) -> None:
+    """By a product of powers each factor is worth the same at any place: all of a budget goes where it brings most."""
+    if law.form.has_best_split:
+        return
+    exponents = dict(zip(law.form.names, law.coordinates, strict=True))
+    worth = {
+        column: float(exponents[name] / max(cost.exponents.get(role, 0.0), FREE))
+        for (role, column), name in zip(law.sample.columns.items(), ("alpha", "beta"), strict=True)
+    }
+    first, second = sorted(worth, key=lambda column: -worth[column])
+    brings = (
+        f"its part above E falls as C^-{worth[first]:.2f} if the budget goes into {first} and as C^-{worth[second]:.2f} if into {second}"
+    )
+    raise ForecastError(
+        "a budget is split by a law whose factors limit each other",
+        f"one of the form {law.form.name}, by which {brings}, whatever there is of the other",
+        f"buy {first} as far as there is any, then {second}; or hold another form against it (--form chinchilla)",
     )
 
 

@@ -96,6 +96,8 @@ class Form:
         Whether points are compared with the curve by their logarithms (positive losses) or as they are (scores).
     is_monotone
         Whether no member of the family has a minimum or a peak in between.
+    has_best_split
+        Whether its factors limit each other, so that a budget is best split between them.
     fixed
         Parameters that are known, with their values; they are not among `parameters`.
     """
@@ -110,6 +112,7 @@ class Form:
     grid: Grid
     is_log: bool = True
     is_monotone: bool = True
+    has_best_split: bool = True
     fixed: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -50,6 +50,16 @@ def _power(constant: int, exponent: int, role: str = "n") -> Term:
     return term
 
 
+def _product(constant: int, exponents: Mapping[str, int]) -> Term:
+    """One power of each role, multiplied."""
+
+    def term(coordinates: Array, points: Points) -> tuple[Array, Mapping[int, Array]]:
+        level = _column(coordinates, constant) - sum(_column(coordinates, k) * points[role] for role, k in exponents.items())
+        return level, {constant: np.ones(1), **{k: -points[role] for role, k in exponents.items()}}
+
+    return term
+
+
 def _shifted(constant: int, exponent: int, shift: int) -> Term:
     def term(coordinates: Array, points: Points) -> tuple[Array, Mapping[int, Array]]:
         log_n, beta, nu = points["n"], _column(coordinates, exponent), _column(coordinates, shift)
@@ -244,6 +254,15 @@ def _coupled_grid(has_floor: bool) -> Callable[[Points, Array], Array]:
             columns = [np.stack([constants, betas], axis=2).reshape(len(betas), -1), np.full((len(betas), 1), c)]
             rows.append(np.column_stack([np.full(len(betas), np.log(floor or outcome.min() / 50)), *columns] if has_floor else columns))
         return np.concatenate(rows)
+
+    return grid
+
+
+def _product_grid(roles: tuple[str, ...]) -> Callable[[Points, Array], Array]:
+    def grid(points: Points, outcome: Array) -> Array:
+        betas = np.array(list(product(EXPONENTS, repeat=len(roles))))
+        floor, constants = _with_floor((-betas @ np.stack([points[role] for role in roles]))[:, None, :], outcome)
+        return np.column_stack([floor, constants, betas])
 
     return grid
 
@@ -443,6 +462,22 @@ _ALL = (
         parameters=_SIZE_AND_DATA,
         curve=sum_of(_coupled(4, {"size": (0, 1), "data": (2, 3)})),
         grid=_coupled_grid(False),
+    ),
+    Form(
+        name="multiplicative",
+        formula="L = E + A / (N^alpha D^beta)",
+        source="Zhang, Liu, Cherry & Firat (2024), When scaling meets LLM finetuning, equation 1",
+        applies="size and data each divide the loss by as much whatever the other is: small networks and data, or fine-tuning",
+        roles=("size", "data"),
+        parameters=(
+            E,
+            Parameter("A", "loss above E at N = D = 1", "of the outcome", "log"),
+            Parameter("alpha", "exponent of size"),
+            Parameter("beta", "exponent of data"),
+        ),
+        curve=sum_of(_floor(0), _product(1, {"size": 2, "data": 3})),
+        grid=_product_grid(("size", "data")),
+        has_best_split=False,
     ),
     _additive(
         "width_depth",

@@ -149,6 +149,15 @@ def test_flops_are_those_that_trials_counted_themselves_where_they_go_by_the_fac
     assert training_flops(law, lawless) == flops(law, 6)
 
 
+def test_a_product_of_powers_has_no_best_split_and_says_what_to_buy_first() -> None:
+    form = FORMS["multiplicative"]
+    law = plain_law(form, make_sample(PLANTED["multiplicative"].table(0), form, outcome="y", columns=BOTH), DELTA, draws=50)
+    with pytest.raises(
+        ForecastError, match=r"falls as C\^-0\.2\d if the budget goes into size and as C\^-0\.(19|20|21) if into data.*; buy size"
+    ):
+        allocate(law, 1e9, flops(law, 6))
+
+
 def test_a_measured_cost_is_fitted_and_said_so(law: Law) -> None:
     rng = np.random.default_rng(0)
     frame = PAIR.table(1)
