@@ -18,6 +18,8 @@ from trialhouse.scaling_laws.solver import minimise
 LEVEL = 0.95
 LEAST = 0.02
 """Share of the largest dispersion below which a parameter's own is not believed: it then moves nothing, and no draw moves it."""
+NOTHING = 1e-5
+"""Change of the curve (log, or share of a score) per unit of a coordinate below which the parameter is estimated at nothing."""
 REACH = {"log": 80.0, "logit": 20.0, "identity": 8.0}
 """Farthest from the estimate that an end is looked for: 8 for an exponent; far for what may be estimated at next to nothing."""
 
@@ -108,6 +110,11 @@ def _dispersion(form: Form, sample: LawSample, coordinates: Array, drawn: Draws,
         solved = minimise(form, sample.points, target, start, weights=drawn.weights, delta=delta, held=held, iterations=100, tolerance=1e-8)
         cost = np.maximum(solved.objective - drawn.objective, 0)
         found[k] = 2 * float(np.mean(np.minimum(cost, np.quantile(cost, 0.99))))
+    # One estimated at nothing (an irreducible loss of zero) moves nothing, in most draws neither: the noise is that of the others.
+    _, slopes = form.curve(coordinates[None], sample.points)
+    is_nothing = np.abs(slopes[0]).max(axis=1) < NOTHING
+    if not is_nothing.all():
+        found[is_nothing] = np.median(found[~is_nothing])
     return np.asarray(np.maximum(found, LEAST * found.max()))
 
 
