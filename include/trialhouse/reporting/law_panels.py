@@ -157,7 +157,7 @@ def _drawn(study: Study, frame: pd.DataFrame, answer: LawAnswer) -> Iterator[_Dr
 def _panels(study: Study, answer: LawAnswer, laws: Sequence[_Drawn]) -> Iterator[tuple[str, list[_Drawn]]]:
     """Laws that share a panel, each with a name and a colour: those that differ in the factor that is compared, or in the last one."""
     question = next(one for one in study.laws if one.name == answer.name)
-    arm = question.compare or (question.by[-1] if question.by else None)
+    arm = next(iter((*question.compare, *reversed(question.by))), None)
     levels = list(dict.fromkeys(str(one.found.subgroup.get(arm)) for one in laws)) if arm else []
     if arm is None or len(levels) > ARMS or len(question.columns) > 1:
         yield from ((where_text(one.found.subgroup), [one]) for one in laws)

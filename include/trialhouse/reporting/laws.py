@@ -12,6 +12,7 @@ from typing import Any
 from trialhouse.reporting.formats import (
     MISSING,
     as_number,
+    counted,
     decimals_for,
     is_number,
     joined,
@@ -26,6 +27,7 @@ from trialhouse.reporting.marts import Row, StudyData
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.studies.spec import HARDWARE_CLASS
 
+SURE = 0.05
 POWERS = {
     "pure_power_law": {"beta": "n"},
     "power_law": {"beta": "n"},
@@ -175,6 +177,8 @@ class Contrast:
     """``shift against none``."""
     quantity: Estimated
     sentence: str
+    p_value_adjusted: float | None
+    """Holm's, over all tests of the question; None where nothing is tested."""
     verdict: str
     reasons: tuple[str, ...]
 
@@ -205,6 +209,18 @@ class LawAnswer:
     def names(self) -> list[str]:
         """Of all their parameters, in the order of the formulas."""
         return list(dict.fromkeys(parameter.name for law in self.laws for parameter in law.parameters))
+
+    @property
+    def contrasts_said(self) -> str:
+        """How many differences there are; empty where none is tested."""
+        tested = [one for one in self.contrasts if is_number(one.p_value_adjusted)]
+        sure = [one for one in tested if one.verdict == "released" and float(one.p_value_adjusted or 0.0) <= SURE]
+        if not tested:
+            return ""
+        return (
+            f"{counted(len(tested), 'test')} of a difference; {len(sure) or 'none'} can be told from zero after Holm’s correction"
+            " over all of them."
+        )
 
     @property
     def forms(self) -> list[str]:
@@ -279,9 +295,12 @@ def _contrast(row: Row) -> Contrast:
     own, other = _levels(row["subgroup"]), _levels(row["compared_with"])
     return Contrast(
         where=where_text({factor: level for factor, level in own.items() if other.get(factor) == level}),
-        arms=" against ".join(words(str(levels[factor])) for levels in (own, other) for factor in own if other.get(factor) != own[factor]),
+        arms=joined(
+            [f"{where_text({factor: own[factor]})} against {words(str(other[factor]))}" for factor in own if own[factor] != other[factor]]
+        ),
         quantity=_estimated(row),
         sentence=row["sentence"] or "",
+        p_value_adjusted=row["p_value_adjusted"],
         verdict=row["verdict"],
         reasons=tuple(json.loads(row["reasons"] or "[]")),
     )

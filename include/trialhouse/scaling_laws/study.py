@@ -168,8 +168,7 @@ def fit_study(study: Study, trials: pd.DataFrame, *, draws: int = 1000) -> tuple
     without the outcome (diverged, out of memory) are left out and counted.
     """
     laws = [law for question in study.laws for law in _laws(study, question, trials, draws)]
-    asked = [question for question in study.laws if question.compare is not None]
-    return laws, [one for question in asked for one in _adjusted(list(_comparisons(question, laws)))]
+    return laws, [one for question in study.laws for one in _adjusted(list(_comparisons(question, laws)))]
 
 
 @dataclass(frozen=True)
@@ -245,10 +244,10 @@ def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int)
 def _comparisons(question: LawQuestion, laws: Sequence[StudyLaw]) -> Iterator[StudyComparison]:
     own = [law for law in laws if law.question.name == question.name]
     for first, second in combinations(own, 2):
-        others = [factor for factor in question.by if factor != question.compare]
-        if any(first.subgroup[factor] != second.subgroup[factor] for factor in others) or first.law is None or second.law is None:
+        differing = [factor for factor in question.by if first.subgroup[factor] != second.subgroup[factor]]
+        if len(differing) != 1 or differing[0] not in question.compare or first.law is None or second.law is None:
             continue
-        names = (str(first.subgroup[str(question.compare)]), str(second.subgroup[str(question.compare)]))
+        names = (str(first.subgroup[differing[0]]), str(second.subgroup[differing[0]]))
         try:
             found = compare(first.law, second.law, names=names)
         except LawError:

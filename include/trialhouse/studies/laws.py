@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trialhouse.studies.factors import Name, SpecModel
 
@@ -34,10 +34,16 @@ class LawQuestion(SpecModel):
     """Column with the optimiser steps, all of one batch size."""
     by: tuple[Name, ...] = ()
     """Factors of which each combination of levels has a law of its own."""
-    compare: Name | None = None
-    """One of `by`: do its levels change the constant or the exponent, and where do their curves cross? Needs a form that is named."""
+    compare: tuple[Name, ...] = ()
+    """Of `by`, one or several: do a factor's levels change the constant or the exponent, and where do their curves cross? Each is compared
+    at the same levels of the others. Needs a form that is named."""
     fix: dict[str, float] = Field(default_factory=dict)
     """Parameters that are known: `{E: 0}`."""
+
+    @field_validator("compare", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else () if value is None else value
 
     @property
     def columns(self) -> dict[str, str]:
@@ -49,9 +55,9 @@ class LawQuestion(SpecModel):
         where = f"fix law {self.name!r}"
         if not self.columns:
             raise ValueError(f"a law needs the column of a factor ({', '.join(ROLES)}), got none; {where}")
-        if self.compare is not None and self.compare not in self.by:
-            raise ValueError(f"compare must be one of by {list(self.by)}, got {self.compare!r}; {where}")
-        if self.form == "auto" and (self.compare is not None or self.fix):
-            field = "compare" if self.compare is not None else "fix"
+        if strange := [factor for factor in self.compare if factor not in self.by]:
+            raise ValueError(f"compare must be one of by {list(self.by)}, got {strange[0]!r}; {where}")
+        if self.form == "auto" and (self.compare or self.fix):
+            field = "compare" if self.compare else "fix"
             raise ValueError(f"{field} needs a form that is named, got auto; {where}")
         return self

@@ -74,6 +74,21 @@ def test_rows_fit_the_raw_table_and_ids_are_unique(trials: pd.DataFrame) -> None
     assert rows_of("study_0", "1", *fit_study(study(compare="learner"), trials, draws=200)) == rows
 
 
+def test_several_factors_are_compared_each_at_the_same_levels_of_the_others(trials: pd.DataFrame) -> None:
+    deep = trials.assign(dimension=2, trial_id=lambda frame: frame["trial_id"] + "d")
+    asked = study(by=["learner", "dimension"], compare=["learner", "dimension"])
+    _, comparisons = fit_study(asked, pd.concat([trials, deep], ignore_index=True), draws=200)
+    pairs = {(tuple(one.first.subgroup.values()), tuple(one.second.subgroup.values())) for one in comparisons}
+    assert pairs == {
+        (("least_squares", 1), ("online_sgd", 1)),
+        (("least_squares", 2), ("online_sgd", 2)),
+        (("least_squares", 1), ("least_squares", 2)),
+        (("online_sgd", 1), ("online_sgd", 2)),
+    }
+    assert {one.tests for one in comparisons if one.found.quantity != "crossing"} == {8}
+    assert fit_study(study(compare="learner"), trials, draws=200)[1], "one alone may stand without brackets"
+
+
 def test_tests_of_one_law_are_corrected_together(trials: pd.DataFrame) -> None:
     """Three arms, of which one is better: by Holm's rule, and what does not outlast it is said to be possible chance."""
     third = trials[trials["learner"] == "online_sgd"].dropna().assign(learner="third", trial_id=lambda frame: frame["trial_id"] + "b")
