@@ -28,6 +28,7 @@ from trialhouse.scaling_laws.registry import form_named
 from trialhouse.studies.spec import HARDWARE_CLASS
 
 SURE = 0.05
+NEXT_TO_NOTHING = 1e-6
 POWERS = {
     "pure_power_law": {"beta": "n"},
     "power_law": {"beta": "n"},
@@ -76,6 +77,8 @@ class Estimated:
     def _texts(self) -> list[str]:
         """Value, lower and upper end: with as many decimals as the interval is worth, or one by one where they are far apart."""
         known = [value for value in (self.value, self.low, self.high) if is_number(value)]
+        if len(known) == 3 and known[1] == 0 and known[0] < NEXT_TO_NOTHING * known[2]:
+            known[0] = 0.0  # where a search for the logarithm stopped
         if len(known) < 3:
             return [short(value) for value in (self.value, self.low, self.high)]
         least, most = min(map(abs, known)), max(map(abs, known))

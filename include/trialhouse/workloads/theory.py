@@ -10,7 +10,7 @@ estimated effects can be held against.
 
 Inputs are synthetic. The first two learn on the torus [0, 1)^d, which has no edge where a rate would be another; the
 other two learn a linear function of Gaussian inputs. Rates hold as n grows: the smaller n and the larger d, the further off.
-For the nearest neighbour and least squares `expected_risk` has what they come to at any n, and so the slope between two.
+What all but the kernel smoother come to at any n, and so the slope between two, `expected_risk` says.
 """
 
 from __future__ import annotations
@@ -142,16 +142,24 @@ def rate(settings: TheorySettings) -> float:
 def expected_risk(settings: TheorySettings) -> float | None:
     """The mean of the excess risk over functions and examples, noise included; None where there is no formula.
 
-    Of the nearest neighbour without wrapping round the torus, so for n from about 20 on: the target's mean squared change over a
-    distance r in a random direction of d is that of a cosine, (1 - 0F1(d/2, -(pi r)^2)) / (2 pi)^2, averaged over the distance to
-    the nearest of n uniform points, which exceeds r with probability (1 - V r^d)^n, V being the volume of the unit ball.
+    Of online SGD by its recursion, since E[(x x')^2] = (d + 2) I for normal inputs. Of the nearest neighbour without wrapping round
+    the torus, so for n from about 20 on: the target's mean squared change over a distance r in a random direction of d is that of a
+    cosine, (1 - 0F1(d/2, -(pi r)^2)) / (2 pi)^2, averaged over the distance to the nearest of n uniform points, which exceeds r with
+    probability (1 - V r^d)^n, V being the volume of the unit ball.
     """
     from scipy.integrate import quad
     from scipy.special import hyp0f1
 
     n, d = settings.n_train, settings.dimension
+    variance = (1.0 if settings.noise is None else settings.noise) ** 2
     if settings.learner == "least_squares":
-        return (1.0 if settings.noise is None else settings.noise) ** 2 * d / (n - d - 1)
+        return variance * d / (n - d - 1)
+    if settings.learner == "online_sgd":
+        risk = 1.0
+        for step in range(1, n + 1):
+            size = 1 / (step + d + SLOWEST_STEP)
+            risk = risk * (1 - 2 * size + size**2 * (d + 2)) + variance * size**2 * d
+        return risk
     if settings.learner != "nearest_neighbour":
         return None
     ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)

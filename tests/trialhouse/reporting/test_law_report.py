@@ -16,6 +16,7 @@ from tests.trialhouse.reporting.law_rows import ONE, TWO, Row, with_laws
 from tests.trialhouse.reporting.test_report import HOSTILE, Page
 from trialhouse.reporting.answer import answer, answer_of
 from trialhouse.reporting.law_panels import LawSection, law_sections
+from trialhouse.reporting.laws import Estimated
 from trialhouse.reporting.marts import StudyData, read_study
 from trialhouse.reporting.plots import Band, Dots, Line, Plot
 from trialhouse.reporting.report import write_report
@@ -231,3 +232,8 @@ def test_data_that_failed_a_gate_have_no_law(make_warehouse: Callable[..., tuple
     assert 'id="laws"' not in path.read_text()
     assert not (path.parent / "figures").exists()
     assert answer_of(read_study(study_id, warehouse)).laws == ()
+
+
+def test_a_parameter_next_to_nothing_is_written_as_zero() -> None:
+    assert Estimated("E", 1.1e-12, 0.0, 0.0125).text == "0 (0 to 0.0125)"
+    assert Estimated("A", 1.1e-12, 1e-13, 1e-11).number != "0"

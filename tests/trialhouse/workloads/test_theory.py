@@ -83,7 +83,11 @@ def test_the_risk_of_the_nearest_neighbour_tends_to_half_the_squared_distance_to
 
 @pytest.mark.parametrize(
     ("learner", "slopes"),
-    [("nearest_neighbour", [1.994, 0.995, 0.657, 0.484]), ("least_squares", [1.004, 1.006, 1.008, 1.010])],
+    [
+        ("nearest_neighbour", [1.994, 0.995, 0.657, 0.484]),
+        ("least_squares", [1.004, 1.006, 1.008, 1.010]),
+        ("online_sgd", [1.032, 1.030, 1.031, 1.033]),
+    ],
 )
 def test_the_slopes_that_theory_rates_documents_are_those_of_the_formulas(learner: str, slopes: list[float]) -> None:
     study = load_study("theory_rates")
@@ -99,15 +103,14 @@ def test_noise_is_a_floor_of_the_nearest_neighbour() -> None:
 
 
 def test_the_risk_of_least_squares_is_exact() -> None:
-    check(risks([60], learner="least_squares", dimension=5, noise=2.0, repetitions=200), 4 * 5 / (60 - 5 - 1))
+    settings = {"learner": "least_squares", "dimension": 5, "noise": 2.0, "repetitions": 200}
+    assert by_formula(60, **settings) == pytest.approx(4 * 5 / (60 - 5 - 1))
+    check(risks([60], **settings), by_formula(60, **settings))
 
 
 def test_the_risk_of_online_sgd_is_that_of_its_recursion() -> None:
-    expected, dimension = 1.0, 5
-    for step in range(1, 201):
-        size = 1 / (step + dimension + 2)
-        expected = expected * (1 - 2 * size + size**2 * (dimension + 2)) + size**2 * dimension
-    check(risks([200], learner="online_sgd", dimension=dimension, repetitions=100), expected)
+    settings = {"learner": "online_sgd", "dimension": 5, "repetitions": 100}
+    check(risks([200], **settings), by_formula(200, **settings))
 
 
 def test_a_trial_is_a_function_of_its_factors() -> None:
