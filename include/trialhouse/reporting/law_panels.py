@@ -373,7 +373,7 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str,
     try:
         found = _allocated(frame, one, law)
     except ForecastError as error:
-        return where, None, (title(f"no split of a budget: {error.expected}, got {error.actual}."),)
+        return where, None, (title(f"no split of a budget: {error}."),)
     number = answer.laws.index(one.found)
     drawn = {"frontier": frontier_plot(found), "compute": compute_plot(found)}
     plots = tuple(replace(plot, name=_file_name(answer, kind, number, where)) for kind, plot in drawn.items())
