@@ -23,7 +23,8 @@ FLOORS = [
     {"learning"},
     {"capabilities"},
     {"workloads"},
-    {"causal", "configurations", "interventions", "scaling_laws"},
+    {"causal", "configurations", "interventions"},
+    {"scaling_laws"},
     {"registration"},
     {"profiling"},
     {"pruning"},
@@ -39,8 +40,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The causal engine works on any data frame: it sees studies and no warehouse.
 CAUSAL_MAY_SEE = {"errors", "identity", "studies", "causal"}
-# So do scaling laws.
-LAWS_MAY_SEE = {"errors", "identity", "studies", "scaling_laws"}
+# So do scaling laws, which take errors of coefficients from there.
+LAWS_MAY_SEE = {"errors", "identity", "studies", "causal", "scaling_laws"}
 PYTHON = [*DOMAIN.rglob("*.py"), *(PROJECT_DIR / "operators").glob("*.py"), *(PROJECT_DIR / "dags").glob("*.py")]
 
 
