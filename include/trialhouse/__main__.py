@@ -278,9 +278,9 @@ def fit(
     draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the scaling laws of a study, or one to a table, with intervals, and say what the range does not tell."""
+    """Fit the scaling laws and responses of a study, or one law to a table, with intervals, and say what the range does not tell."""
     from trialhouse.laws import TableLaw, law_of_table, laws_of_study
-    from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows
+    from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows, response_lines, response_rows
 
     _require_law(context, study, table, outcome)
     if study is not None:
@@ -303,6 +303,11 @@ def fit(
         typer.echo("\n".join(law_lines(result)))
     if study is not None and found["comparisons"]:
         typer.echo("\n" + "\n".join(comparison_lines(found["comparisons"])))
+    for number, result in enumerate(found.get("responses", ())):
+        typer.echo("\n" if number or results else "", nl=False)
+        if rows := response_rows(result):
+            _print_table(rows)
+        typer.echo("\n".join(response_lines(result)))
 
 
 @app.command()

@@ -79,32 +79,41 @@ def laws_of_study(study_name: str, settings: Settings | None = None, *, draws: i
     Returns
     -------
     dict
-        `laws` (each as `law_of_table` gives it, with its name and subgroup) and `comparisons`.
+        `laws` (each as `law_of_table` gives it, with its name and subgroup), `comparisons` and `responses`.
 
     Raises
     ------
     LawError
         If the study registered none.
     """
+    from trialhouse.scaling_laws.response_study import responses_of
     from trialhouse.scaling_laws.study import fit_study
 
     settings = settings or get_settings()
     study_id = current_study_id(study_name, settings)
     study = registered(study_id, settings).study
-    if not study.laws:
-        raise LawError(f"study {study_name!r} must ask for laws", "none", "add 'laws' to its YAML, or give --table FILE")
-    laws, comparisons = fit_study(study, study_frame(study_id, settings), draws=draws)
-    return {"laws": [law.to_dict() for law in laws], "comparisons": [one.to_dict() for one in comparisons]}
+    if not (study.laws or study.responses):
+        raise LawError(f"study {study_name!r} must ask for laws", "none", "add 'laws' or 'responses' to its YAML, or give --table FILE")
+    frame = study_frame(study_id, settings)
+    laws, comparisons = fit_study(study, frame, draws=draws)
+    return {
+        "laws": [law.to_dict() for law in laws],
+        "comparisons": [one.to_dict() for one in comparisons],
+        "responses": [one.to_dict() for one in responses_of(study, frame)],
+    }
 
 
 def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZone) -> list[StudyLaw]:
-    """Fit what a study registered and land it; the same data and code land once. Returns the laws."""
-    if not registration.study.laws:
+    """Fit the laws and responses that a study registered and land them; the same data and code land once. Returns the laws."""
+    study = registration.study
+    if not (study.laws or study.responses):
         return []
+    from trialhouse.scaling_laws.response_study import response_rows, responses_of
     from trialhouse.scaling_laws.study import fit_study, rows_of
 
-    laws, comparisons = fit_study(registration.study, frame)
+    laws, comparisons = fit_study(study, frame)
     rows = rows_of(registration.study_id, code_version(CODE), laws, comparisons)
+    rows += response_rows(registration.study_id, code_version(CODE), responses_of(study, frame))
     unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
     now = datetime.now(UTC)  # one for all: rows that landed together are one fit
     if rows:

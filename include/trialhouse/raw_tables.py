@@ -185,20 +185,21 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "details": "VARCHAR",  # JSON list of objects: the rows that the reason sums up
         "refuted_at": "TIMESTAMP NOT NULL",
     },
-    # One row per law, subgroup and parameter; per pair of subgroups and compared quantity; one without where no law was fitted.
+    # One row per law, subgroup and parameter; per pair of subgroups and compared quantity; one without where no law was fitted. Likewise
+    # per response, subgroup and effect.
     "laws": {
         "law_id": "VARCHAR NOT NULL",
         "study_id": "VARCHAR NOT NULL",
         "data_id": "VARCHAR NOT NULL",  # hash of the rows that it rests on
         "code_version": "VARCHAR NOT NULL",
-        "law": "VARCHAR NOT NULL",  # as the study names it
+        "law": "VARCHAR NOT NULL",  # as the study names it; of a response its name
         "outcome": "VARCHAR NOT NULL",
-        "columns": "VARCHAR NOT NULL",  # role -> column, as JSON
+        "columns": "VARCHAR NOT NULL",  # role -> column, as JSON; of a response `factors` -> a list
         "subgroup": "VARCHAR",  # factor -> level, as JSON
         "compared_with": "VARCHAR",  # the subgroup that it is held against, as JSON
         "form": "VARCHAR NOT NULL",
         "formula": "VARCHAR",
-        "quantity": "VARCHAR NOT NULL",  # a parameter, or what is compared
+        "quantity": "VARCHAR NOT NULL",  # a parameter, what is compared, or the term of a response
         "estimate": "DOUBLE",
         "standard_error": "DOUBLE",
         "ci_low": "DOUBLE",  # null: no end

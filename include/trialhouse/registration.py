@@ -302,6 +302,10 @@ def _check_questions(study: Study, graphs: Mapping[str, str], outcomes: Set[str]
         from trialhouse.scaling_laws.study import check_laws
 
         check_laws(study, sorted(outcomes | factors))
+    if study.responses:
+        from trialhouse.scaling_laws.response_study import check_responses
+
+        check_responses(study, sorted(outcomes | factors))
 
 
 def _check_confounding(study: Study, graph: CausalGraph, treatment: str) -> None:
@@ -326,7 +330,9 @@ def _plain(workload: WorkloadIdentity) -> dict[str, Any]:
 def _version_row(planned: Registration) -> dict[str, Any]:
     study = planned.study
     questions = {
-        key: study.content[key] for key in ("estimands", "laws", "indicators", "limits", "refuters", "refuter_simulations", "gates")
+        key: study.content[key]
+        for key in ("estimands", "laws", "responses", "indicators", "limits", "refuters", "refuter_simulations", "gates")
+        if key in study.content  # a study without responses is what it was before there were any
     }
     return {
         "study_id": planned.study_id,

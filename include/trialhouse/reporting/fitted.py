@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trialhouse.scaling_laws.response import change
+
 
 def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per parameter."""
@@ -61,6 +63,44 @@ def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         doubt = f"; withheld: {', '.join(one['reasons'])}" if one["reasons"] else ""
         arms = f"{_subgroup(one['subgroup'])} against {_subgroup(one['compared_with'])}"
         yield f"- {one['law']}, {arms}: {one['quantity']}{interval}: {one['sentence']}{doubt}"
+
+
+def response_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per effect, with what passive observers say of it."""
+    looked = [one["looks_at"] for one in result["choice"]["observers"]] if "choice" in result else []
+    return [
+        {
+            "effect": one["quantity"],
+            "levels": "" if one["contrast"] is None else " -> ".join(one["contrast"]),
+            "change": change(one["estimate"], result["scale"]),
+            "95% interval": "" if None in one["interval"] else " to ".join(change(end, result["scale"]) for end in one["interval"]),
+            "Holm p": "" if one["p_value_adjusted"] is None else f"{one['p_value_adjusted']:.2g}",
+            "passive": ", ".join(f"{name}: {change(one['passive'][name], result['scale'])}" for name in looked if name in one["passive"]),
+        }
+        for one in result.get("effects", ())
+    ]
+
+
+def response_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the effects are, which depend on each other, which model forecasts best and what to keep in mind."""
+    yield f"response {result['response']} of {_subgroup(result['subgroup'])}: {result['outcome']} by all assigned factors"
+    if "effects" not in result:
+        yield "verdict: withheld"
+        yield from (f"- {reason}" for reason in result["reasons"])
+        return
+    units = "" if result["repeated_units"] is None else f" of {result['repeated_units']} repeated units"
+    yield f"fitted to {result['rows']} trials{units} at {result['configurations']} configurations"
+    kinds = {one["kind"] for one in result["effects"]}
+    yield from (f"{kind}: {what}" for kind, what in result["estimands"].items() if kind in kinds)
+    yield from (f"- {one['sentence']}" for one in result["effects"] if one["kind"] == "interaction")
+    choice = result["choice"]
+    yield f"choice: {choice['sentence']}"
+    for one in choice["candidates"]:
+        yield f"- {one['form']} ({one['terms']} terms): error on held-out configurations {one['held_out_error']:.3g}"
+    yield from (f"- {name}: not tried, {why}" for name, why in choice["not_tried"].items())
+    yield from (f"- who looks at {one['looks_at']} only: {one['held_out_error']:.3g}" for one in choice["observers"])
+    yield f"verdict: {result['verdict']}"
+    yield from (f"warning: {warning}" for warning in result["warnings"])
 
 
 def _subgroup(levels: Mapping[str, Any]) -> str:

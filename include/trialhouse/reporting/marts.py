@@ -205,7 +205,7 @@ def _read(study_id: str, connection: Any) -> StudyData:
             """,
             study_id,
         ),
-        **(_laws(study_id, connection, rows) if spec.get("laws") else {}),
+        **(_laws(study_id, connection, rows) if spec.get("laws") or spec.get("responses") else {}),
     )
 
 

@@ -21,6 +21,7 @@ from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
 from trialhouse.reporting.law_panels import LawSection, law_sections
 from trialhouse.reporting.marts import Row, StudyData, read_study
+from trialhouse.reporting.responses import response_panels
 from trialhouse.reporting.trust import trust_of
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -163,6 +164,7 @@ def render_report(data: StudyData, found: Answer, laws: Sequence[LawSection], wa
         estimated=panels.estimated_figure(data, found),
         learning=learning.learning_figure(data),
         laws=laws,
+        responses=() if found.failed_gates else response_panels(data),
         figures=exported.FOLDER,
         observed=panels.observed_figures(data),
         memory=panels.memory_figure(data),

@@ -33,7 +33,18 @@ Kind = Literal["main", "interaction", "curvature"]
 KINDS: tuple[Kind, ...] = ("main", "interaction", "curvature")
 LADDER: Mapping[str, tuple[Kind, ...]] = {"additive": KINDS[:1], "interactions": KINDS[:2], "curved": KINDS}
 """Model -> the terms that it has, the simplest first."""
+DEFINITIONS: Mapping[str, str] = {
+    "main": "the change of the outcome by do(factor: lowest -> highest level), for a category from its first level, averaged over the"
+    " combinations of all other factors that the design has",
+    "interaction": "by how much that change differs between the lowest and the highest level of another factor",
+    "curvature": "how far the outcome in the middle of a factor's range lies from the straight line between its ends (below, if negative)",
+}
+"""What the effects of each kind are, where a design assigned the factors independently of all else and trials do not affect each other."""
 FOLDS = 5
+SPARE = 3
+"""Configurations that a model needs beyond its terms: one for the constant, two to spare."""
+FEW = 5
+"""Repeated units below which intervals are said to rest on few."""
 ALIASED = 1e-9
 """Share of a term's variance below which what other terms leave of it is rounding error."""
 DELTA = 1e-3
@@ -81,7 +92,7 @@ class Effect:
     estimate, standard_error, low, high, p_value
         On the scale of the model (logarithm of the outcome, or the outcome): of a main effect the average over the design of the change by
         do(factor: low -> high); of an interaction the difference of two such changes, between the partner's two levels; of a
-        curvature what the middle of the factor's range lies below (or above, if negative) the straight line between its ends.
+        curvature how far the middle of the factor's range lies from the straight line between its ends (below, if negative).
     p_adjusted
         Holm's, over all terms of the kind.
     sentence
@@ -198,6 +209,7 @@ class Response:
             "form": self.chosen,
             "formula": self.formula,
             "tested_in": self.tested_in,
+            "estimands": dict(DEFINITIONS),
             "effects": [
                 {
                     "quantity": one.term.name,
@@ -284,6 +296,12 @@ def fit_response(
     plan = told_by(frame, factors, categorical, block)
     clusters = None if cluster is None else pd.factorize(frame[cluster])[0].astype(np.int64)
     effects = effects_of(plan, y, clusters)
+    units = None if clusters is None else len(np.unique(clusters))
+    few = (
+        [f"only {units} repeated units tell how sure all this is: intervals have {units - 1} degrees of freedom"]
+        if units and units < FEW
+        else []
+    )
     seen = {name: log for name in dict.fromkeys((*factors, *looks_at)) if (log := _log(frame[name], categorical.get(name))) is not None}
     groups = _groups(plan.configuration, clusters)
     models, observers = _forecasters(plan, seen, y, groups, scale, seed)
@@ -297,10 +315,10 @@ def fit_response(
         observers=tuple(observers),
         chosen=next(one.name for one in models if one.is_as_good),
         not_tried=plan.not_tried,
-        warnings=plan.warnings,
+        warnings=(*plan.warnings, *few),
         trials=len(frame),
         configurations=int(plan.configuration.max()) + 1,
-        units=None if clusters is None else len(np.unique(clusters)),
+        units=units,
     )
 
 
@@ -346,8 +364,11 @@ def told_by(frame: pd.DataFrame, factors: Sequence[str], categorical: Mapping[st
     blocks = _dummies(frame[block]) if block else np.empty((len(frame), 0))
     mains = [term for name in varying for term in _mains(frame[name], categorical.get(name))]
     configuration = frame.groupby(varying, sort=False).ngroup().to_numpy().astype(np.intp)
+    free = min(int(configuration.max()) + 1, len(frame) - blocks.shape[1])
+    if free < (needed := len(mains) + SPARE):
+        raise LawError(f"a response of {len(mains)} terms needs at least {needed} configurations", free, "add trials, or ask for estimands")
     terms, warnings = _told_apart(mains, [*_products(mains), *_squares(mains)], blocks)
-    models, not_tried = _carried(terms, min(int(configuration.max()) + 1, len(frame) - blocks.shape[1]))
+    models, not_tried = _carried(terms, free)
     return Plan(models, not_tried, tuple(warnings), blocks, configuration)
 
 
@@ -417,11 +438,11 @@ def _products(mains: Sequence[Term]) -> Iterator[Term]:
 
 
 def _squares(mains: Sequence[Term]) -> Iterator[Term]:
-    """The middle of a range lies by a quarter of the squared range times the coefficient below the line between its ends."""
+    """The middle of a range lies below the line between its ends by a quarter of the squared range times the coefficient."""
     for one in mains:
         if len(np.unique(one.column.round(12))) > 2:
             square = one.column**2
-            yield Term(f"{one.name} squared", "curvature", square - square.mean(), one.span**2 / 4, parents=(one,))
+            yield Term(f"{one.name} squared", "curvature", square - square.mean(), -(one.span**2) / 4, parents=(one,))
 
 
 def _factor(main: Term) -> str:
@@ -469,21 +490,19 @@ def _same_as(term: Term, kept: Sequence[Term], blocks: Array) -> list[tuple[Term
 
 
 def _carried(terms: Sequence[Term], free: int) -> tuple[dict[str, list[Term]], dict[str, str]]:
-    """Models with two configurations to spare, and why others are not tried."""
+    """Models that there are configurations enough for, and why others are not tried."""
     carried: dict[str, list[Term]] = {}
     not_tried: dict[str, str] = {}
     for name, kinds in LADDER.items():
         own = [term for term in terms if term.kind in kinds]
         if carried and len(own) == len(next(reversed(carried.values()))):
             not_tried[name] = "the design tells no such term from the others"
-        elif len(own) + 3 > free:
-            not_tried[name] = f"{len(own)} terms need at least {len(own) + 3} configurations (and rows, blocks aside), and there are {free}"
+        elif len(own) + SPARE > free:
+            not_tried[name] = (
+                f"{len(own)} terms need at least {len(own) + SPARE} configurations (and rows, blocks aside), and there are {free}"
+            )
         else:
             carried[name] = own
-        if not_tried and not carried:
-            raise LawError(
-                f"a response of {len(own)} terms needs at least {len(own) + 3} configurations", free, "add trials or ask for estimands"
-            )
     return carried, not_tried
 
 
@@ -604,19 +623,19 @@ def _in_words(one: Effect, effects: Sequence[Effect], outcome: str, scale: Scale
     is_sure = one.p_adjusted < 1 - LEVEL
     doubt = "" if is_sure else f"; among {tested} such tests it may be chance (Holm p {one.p_adjusted:.2g})"
     if term.kind == "main":
-        interval = f"{_change(one.low, scale)} to {_change(one.high, scale)}"
-        text = f"{_do(term)} changes {outcome} by {_change(one.estimate, scale)} (95% interval {interval}), on average over the design"
+        interval = f"{change(one.low, scale)} to {change(one.high, scale)}"
+        text = f"{_do(term)} changes {outcome} by {change(one.estimate, scale)} (95% interval {interval}), on average over the design"
         return replace(one, sentence=text + doubt)
     if term.kind == "curvature":
-        side = "below" if one.estimate > 0 else "above"
-        far = _change(-one.estimate, scale)
+        side = "below" if one.estimate < 0 else "above"
+        far = change(one.estimate, scale)
         return replace(one, sentence=f"the middle of {term.parents[0].name} lies {side} the line between its ends ({far}){doubt}")
     if not term.parents:
         return replace(one, sentence=f"one number for what the design cannot tell apart{doubt}")
     first, second = term.parents
     average = next(other.estimate for other in effects if other.term is first)
     at = [average + one.estimate * place / second.span for place in second.at]
-    changes = " and by ".join(f"{_change(value, scale)} at {_level(second, level)}" for value, level in zip(at, second.levels, strict=True))
+    changes = " and by ".join(f"{change(value, scale)} at {_level(second, level)}" for value, level in zip(at, second.levels, strict=True))
     return replace(one, sentence=f"{_do(first)} changes {outcome} by {changes}{doubt}")
 
 
@@ -628,7 +647,8 @@ def _level(main: Term, level: str) -> str:
     return f"{_factor(main)} {level}"
 
 
-def _change(value: float, scale: Scale) -> str:
+def change(value: float, scale: Scale) -> str:
+    """A change on the scale of the model, as people say it: in percent of the outcome, or as it is."""
     return f"{math.expm1(value):+.1%}" if scale == "log" else f"{value:+.3g}"
 
 

@@ -211,12 +211,18 @@ def rows_by_law(study: Study, question: LawQuestion, trials: pd.DataFrame) -> It
     if missing:
         raise LawError(f"law {question.name!r} needs the column {missing[0]!r}", "trials without it", "fix the study")
     frame = trials.sort_values("trial_id", kind="stable")[columns] if "trial_id" in trials else trials[columns]
-    groups: list[tuple[tuple[Any, ...], pd.DataFrame]] = [((), frame)]
-    if question.by:
-        groups = [(key if isinstance(key, tuple) else (key,), rows) for key, rows in frame.groupby(list(question.by), sort=True)]
-    for key, rows in groups:
+    for subgroup, rows in level_groups(frame, question.by):
         have = rows[rows[question.outcome].notna()].reset_index(drop=True)
-        yield LawRows(question, dict(zip(question.by, map(_plain, key), strict=True)), have, len(rows) - len(have), cluster)
+        yield LawRows(question, subgroup, have, len(rows) - len(have), cluster)
+
+
+def level_groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Levels, pd.DataFrame]]:
+    """The rows of each combination of levels, sorted; all of them where there is nothing to tell them by."""
+    if not by:
+        yield {}, frame
+        return
+    for key, rows in frame.groupby(list(by), sort=True):
+        yield dict(zip(by, map(_plain, key), strict=True)), rows
 
 
 def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int) -> Iterator[StudyLaw]:
@@ -272,11 +278,16 @@ def _adjusted(comparisons: Sequence[StudyComparison]) -> list[StudyComparison]:
 def rows_of(study_id: str, code_version: str, laws: Sequence[StudyLaw], comparisons: Sequence[StudyComparison]) -> list[dict[str, Any]]:
     """Rows of the raw table `laws`, all but the time: one per parameter and per compared quantity; one without where no law was fitted."""
     rows = [row for law in laws for row in _law_rows(law)] + [_comparison_row(one) for one in comparisons]
-    key = ("data_id", "law", "subgroup", "compared_with", "quantity")
     for row in rows:
         row |= {"study_id": study_id, "code_version": code_version}
-        row["law_id"] = content_id("law", {name: row[name] for name in ("study_id", "code_version", *key)})
+        row["law_id"] = law_id(row)
     return rows
+
+
+def law_id(row: Mapping[str, Any]) -> str:
+    """Hash of all that determines a row of the raw table `laws`."""
+    key = ("study_id", "code_version", "data_id", "law", "subgroup", "compared_with", "quantity")
+    return content_id("law", {name: row[name] for name in key})
 
 
 def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:

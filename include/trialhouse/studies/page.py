@@ -34,7 +34,7 @@ def study_page(study: Study) -> str:
 | estimand | effect | held while the treatment is set | primary |
 |---|---|---|---|
 {estimands}
-{_laws(study)}
+{_laws(study)}{_responses(study)}
 Registered before the first trial runs; a failed gate stops the estimation. A trial that landed is not run again unless asked for.
 Trigger it with the form for fewer blocks or classes. The answer: `reports/{study.name}/index.html` in the home.
 """
@@ -53,6 +53,13 @@ def _laws(study: Study) -> str:
         for law in study.laws
     )
     return "\n".join(["\n| law | curve | form | one for each |\n|---|---|---|---|", *rows, ""])
+
+
+def _responses(study: Study) -> str:
+    if not study.responses:
+        return ""
+    rows = (f"| `{one.name}` | {one.outcome} by all factors together | {', '.join(one.by) or 'all trials'} |" for one in study.responses)
+    return "\n".join(["\n| response | model | one for each |\n|---|---|---|", *rows, ""])
 
 
 def _levels(factor: Factor) -> str:

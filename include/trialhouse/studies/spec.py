@@ -20,6 +20,7 @@ from trialhouse.studies.factors import Factor, Level, Name, SpecModel
 from trialhouse.studies.laws import LawQuestion
 from trialhouse.studies.overrides import changed
 from trialhouse.studies.recorded import Recorded
+from trialhouse.studies.responses import ResponseQuestion
 from trialhouse.studies.switches import CURVES, NEVER, SWITCHED_AT
 
 __all__ = [
@@ -81,6 +82,8 @@ class Study(SpecModel):
     """What is estimated: registered before the first trial runs."""
     laws: tuple[LawQuestion, ...] = ()
     """Scaling laws that are fitted to the trials, registered like the estimands."""
+    responses: tuple[ResponseQuestion, ...] = Field((), exclude_if=lambda value: not value)
+    """Outcomes that are modelled by all assigned factors together, with their interactions, registered like the estimands."""
     limits: tuple[Limit, ...] = ()
     """What the report's choice of a configuration per hardware class must keep (it never chooses one that ran out of memory)."""
     recipes: tuple[Name, ...] = ()
@@ -106,7 +109,7 @@ class Study(SpecModel):
     recorded: Recorded | None = None
     """For trials that were run elsewhere: how to read their table."""
 
-    @field_validator("factors", "indicators", "estimands", "laws")
+    @field_validator("factors", "indicators", "estimands", "laws", "responses")
     @classmethod
     def _unique_names(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
         names = [item.name for item in items]
@@ -227,6 +230,14 @@ class Study(SpecModel):
         for law in self.laws:
             if unknown := [name for name in law.by if name not in by]:
                 raise ValueError(f"by must name factors {sorted(by)}, got {unknown[0]!r}; fix law {law.name!r}")
+        for response in self.responses:
+            where = f"fix response {response.name!r}"
+            if unknown := [name for name in response.by if name not in by]:
+                raise ValueError(f"by must name factors {sorted(by)}, got {unknown[0]!r}; {where}")
+            if len(self.hardware_classes) > 1 and HARDWARE_CLASS not in response.by:
+                raise ValueError(f"effects are those within a class: by must name {HARDWARE_CLASS}, got {list(response.by)}; {where}")
+            if response.name in {law.name for law in self.laws}:
+                raise ValueError(f"a response needs a name of its own, got that of a law; {where}")
 
     def _check_limits(self) -> None:
         for limit in self.limits:

@@ -86,7 +86,7 @@ def test_cross_validation_takes_what_is_there(planted: dict[str, float], chosen:
     found = fitted(frame.assign(loss=outcome(frame, np.random.default_rng(2), **planted)))
     assert found.chosen == chosen
     bend = effect(found, "width squared")
-    assert abs(bend.estimate - planted.get("curvature", 0.0) * np.log(8) ** 2 / 4) < 3 * bend.standard_error
+    assert abs(bend.estimate + planted.get("curvature", 0.0) * np.log(8) ** 2 / 4) < 3 * bend.standard_error
 
 
 @pytest.mark.parametrize("clustered", [False, True])
