@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trialhouse.causal.inference import least_squares
 from trialhouse.errors import LawError
+from trialhouse.scaling_laws.choice import ROUGH
 from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.intervals import LEVEL
 from trialhouse.scaling_laws.registry import form_named
@@ -45,6 +46,8 @@ SPARE = 3
 """Configurations that a model needs beyond its terms: one for the constant, two to spare."""
 FEW = 5
 """Repeated units below which intervals are said to rest on few."""
+PENALTIES = 30
+"""Of the lasso that cross-validation chooses among, over three factors of ten."""
 ALIASED = 1e-9
 """Share of a term's variance below which what other terms leave of it is rounding error."""
 DELTA = 1e-3
@@ -579,7 +582,7 @@ def _lasso(design: Array, y: Array, groups: NDArray[np.intp], seed: int) -> Pipe
 
     folds = GroupKFold(min(FOLDS, len(np.unique(groups))), shuffle=True, random_state=seed)
     inner = list(folds.split(y, groups=groups))
-    return make_pipeline(StandardScaler(), LassoCV(cv=inner, max_iter=20_000)).fit(design, y)
+    return make_pipeline(StandardScaler(), LassoCV(alphas=PENALTIES, cv=inner, max_iter=20_000)).fit(design, y)
 
 
 def _curve(logs: Array, y: Array, scale: Scale) -> Callable[[Array], Array]:
@@ -588,7 +591,7 @@ def _curve(logs: Array, y: Array, scale: Scale) -> Callable[[Array], Array]:
         slope, constant = np.polyfit(logs, y, 1)
         return lambda at: constant + slope * at
     form = form_named("power_law" if len(np.unique(logs.round(9))) > 3 else "pure_power_law")
-    best = optimum(form, {"n": logs}, np.exp(y), DELTA, confirm=False)
+    best = optimum(form, {"n": logs}, np.exp(y), DELTA, confirm=False, iterations=ROUGH)
     return lambda at: form.curve(best.coordinates[None], {"n": at})[0][0]
 
 

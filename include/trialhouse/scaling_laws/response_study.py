@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trialhouse.causal.study import repeated_unit
+from trialhouse.causal.study import analysed, repeated_unit
 from trialhouse.errors import LawError, SpecError
 from trialhouse.identity import frame_id
 from trialhouse.scaling_laws.response import Effect, Response, fit_response
@@ -18,6 +18,9 @@ from trialhouse.scaling_laws.study import Levels, law_id, level_groups
 from trialhouse.studies.factors import TWINS
 from trialhouse.studies.responses import ResponseQuestion
 from trialhouse.studies.spec import Study
+
+MOST_LOST = 0.05
+"""Share of trials without the outcome above which who is left may differ by what was assigned."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,13 @@ def responses_of(study: Study, trials: pd.DataFrame) -> list[StudyResponse]:
     study
         The spec.
     trials
-        Its analysis view: one row per trial, one column per factor and outcome.
+        Its analysis view: one row per trial with `trial_id` and `status`, one column per factor and outcome.
 
     Notes
     -----
     Blocks (seeds) have constants of their own and are the repeated units; without blocks, weights that several trials share are.
-    Trials without the outcome are left out and counted. What cannot be fitted is withheld, with the reason.
+    Trials without the outcome are left out and counted, and so are those to which a factor does not apply. What cannot be fitted is
+    withheld, with the reason.
     """
     return [one for question in study.responses for one in _responses(study, question, trials)]
 
@@ -91,22 +95,24 @@ def _responses(study: Study, question: ResponseQuestion, trials: pd.DataFrame) -
     assigned = [factor for factor in study.factors if factor.assignment not in ("fixed", "blocked") and not factor.is_label]
     factors = [factor.name for factor in assigned if factor.name not in question.by]
     cluster = repeated_unit(trials, block)
-    used = dict.fromkeys(
-        [question.outcome, *factors, *question.looks_at, *question.by, *([block] if block else []), *([cluster] if cluster else [])]
-    )
-    if missing := [column for column in used if column not in trials]:
+    used = [question.outcome, *factors, *question.looks_at, *question.by, *([block] if block else []), *([cluster] if cluster else [])]
+    frame = analysed(study, trials)
+    if missing := [column for column in used if column not in frame]:
         raise LawError(f"response {question.name!r} needs the column {missing[0]!r}", "trials without it", "fix the study")
-    frame = (trials.sort_values("trial_id", kind="stable") if "trial_id" in trials else trials)[list(used)]
     for subgroup, rows in level_groups(frame, question.by):
-        have = rows[rows[question.outcome].notna()].reset_index(drop=True)
+        where = [rows[item.applies_when.factor].map(item.applies_when.holds) for item in assigned if item.applies_when is not None]
+        asked = rows[np.logical_and.reduce(where)] if where else rows
+        have = asked.loc[asked[question.outcome].notna(), list(dict.fromkeys(used))].reset_index(drop=True)
         data_id = frame_id(have)
+        lost = len(asked) - len(have)
         try:
             _require_assigned(study, subgroup)
+            _require_outcomes(question.outcome, lost, len(asked))
             found = fit_response(
                 have,
                 outcome=question.outcome,
                 factors=factors,
-                categorical={factor.name: _levels(factor.levels, factor.otherwise) for factor in assigned if factor.kind == "categorical"},
+                categorical={factor.name: factor.levels for factor in assigned if factor.kind == "categorical"},
                 block=block,
                 cluster=cluster,
                 scale=question.scale,
@@ -115,12 +121,7 @@ def _responses(study: Study, question: ResponseQuestion, trials: pd.DataFrame) -
         except LawError as error:
             yield StudyResponse(question, subgroup, factors, None, str(error), data_id)
             continue
-        yield StudyResponse(question, subgroup, factors, _warned(found, study, len(rows) - len(have)), None, data_id)
-
-
-def _levels(levels: Sequence[Any], otherwise: Any) -> list[Any]:
-    """With the level that stands for 'does not apply' first: the others are compared with it."""
-    return list(dict.fromkeys([*([] if otherwise is None else [otherwise]), *levels]))
+        yield StudyResponse(question, subgroup, factors, _warned(found, study, lost, len(rows) - len(asked)), None, data_id)
 
 
 def _require_assigned(study: Study, subgroup: Levels) -> None:
@@ -130,8 +131,16 @@ def _require_assigned(study: Study, subgroup: Levels) -> None:
         raise LawError("a response needs factors that a design assigned", "trials in which they go with what nobody set", remedy)
 
 
-def _warned(found: Response, study: Study, lost: int) -> Response:
+def _require_outcomes(outcome: str, lost: int, trials: int) -> None:
+    if lost > MOST_LOST * trials:
+        expected = f"{1 - MOST_LOST:.0%} of the trials of a response must have {outcome}, since factors may decide which have none"
+        raise LawError(expected, f"{trials - lost} of {trials}", "ask for an estimand, which is compared where both arms have it")
+
+
+def _warned(found: Response, study: Study, lost: int, inapplicable: int) -> Response:
     told = []
+    if inapplicable:
+        told.append(f"{inapplicable} trials to which not every factor applies are left out")
     if lost:
         told.append(
             f"{lost} of {lost + found.trials} trials have no {found.outcome} and are left out: effects are among those that have one"
