@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from trialhouse.landing import LandingZone
 from trialhouse.laws import land_laws
 from trialhouse.settings import Settings
 from trialhouse.studies.catalogue import load_study
+from trialhouse.studies.spec import Study
 from trialhouse.training.trials import train_trials
 from trialhouse.warehouse.read import study_frame
 
@@ -29,7 +31,9 @@ def run(*arguments: object) -> str:
 @pytest.mark.usefixtures("home")
 def test_the_study_and_the_table_give_the_same_law(home: Settings, tmp_path: Path) -> None:
     changes = ["learner=nearest_neighbour,online_sgd", "dimension=1", "n_train=100,200,400,800"]
-    study = load_study("theory_rates").with_overrides(blocks=2, changes=changes)
+    asked = [{"name": "together", "outcome": "excess_risk"}]
+    shipped = Study.model_validate({**load_study("theory_rates").content, "responses": asked})
+    study = shipped.with_overrides(blocks=2, changes=changes)
     registered = registration._land(registration.plan(study, home), home)
     assert train_trials(registered.study_id, settings=home) == {"ok": 16}
     build(home)
@@ -47,3 +51,9 @@ def test_the_study_and_the_table_give_the_same_law(home: Settings, tmp_path: Pat
     assert table["intervals"]["beta"] == pytest.approx(one[0]["intervals"]["beta"], rel=1e-9)
     said = run("theory_rates")
     assert said.count("law rate of learner = ") == 2
+    assert "response together of all trials: excess_risk by all assigned factors" in said
+    (response,) = json.loads(run("theory_rates", "--json"))["responses"]
+    assert [one["quantity"] for one in response["effects"]][:2] == ["learner = online_sgd", "n_train"]
+    file = LandingZone(home.landing_dir).files("laws")[0]
+    landed = dict(duckdb.execute(f"SELECT quantity, estimate FROM '{file}' WHERE law = 'together'").fetchall())
+    assert landed == {one["quantity"]: one["estimate"] for one in response["effects"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class ResponsePanel:
     groups
         Heading, definition and rows of each kind of effect.
     observers
-        Columns of what passive observers say.
+        What passive observers look at, besides each factor alone.
     errors
         Who forecasts, from how many terms, with which error, and whether it was chosen.
     reasons, warnings
@@ -83,7 +84,7 @@ def _panel(question: Mapping[str, Any], rows: Sequence[Row]) -> ResponsePanel:
     told = choice.get("effects", {})
     by_name = {row["quantity"]: row for row in rows}
     shown = [(about, by_name[name]) for name, about in told.items() if name in by_name]
-    looked = tuple(name for name in observers if any(name in about["passive"] for about, _ in shown))
+    looked = tuple(name for name in observers if name not in told and any(name in about["passive"] for about, _ in shown))
     units = choice.get("repeated_units")
     return ResponsePanel(
         name=question["name"],
@@ -126,8 +127,8 @@ def _effect(about: Mapping[str, Any], row: Row, scale: str, observers: Sequence[
         interval=MISSING if MISSING in ends else f"{ends[0]} to {ends[1]}",
         p=p_text(row["p_value_adjusted"]),
         is_sure=row["p_value_adjusted"] is not None and row["p_value_adjusted"] < 0.05,
-        passive=tuple(text(about["passive"].get(name)) for name in observers),
-        sentence=row["sentence"] or "",
+        passive=tuple(text(about["passive"].get(name)) for name in (row["quantity"], *observers)),
+        sentence=re.sub(r"-(?=\d)", "−", (row["sentence"] or "").replace("->", "→")),
     )
 
 

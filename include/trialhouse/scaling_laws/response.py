@@ -37,7 +37,8 @@ LADDER: Mapping[str, tuple[Kind, ...]] = {"additive": KINDS[:1], "interactions":
 DEFINITIONS: Mapping[str, str] = {
     "main": "the change of the outcome by do(factor: lowest -> highest level), for a category from its first level, averaged over the"
     " combinations of all other factors that the design has",
-    "interaction": "by how much that change differs between the lowest and the highest level of another factor",
+    "interaction": "by how much that change differs between the lowest and the highest level of another factor; of changes in percent"
+    " the ratio of the two, less one",
     "curvature": "how far the outcome in the middle of a factor's range lies from the straight line between its ends (below, if negative)",
 }
 """What the effects of each kind are, where a design assigned the factors independently of all else and trials do not affect each other."""

@@ -62,7 +62,7 @@ def test_the_page_has_the_numbers_that_landed(house: tuple[tuple[ResponsePanel, 
     truth = 0.5 * 0.6 * np.log(64)
     assert row["ci_low"] < truth < row["ci_high"]
     text = " ".join(page.text.split())
-    for said in (shown.change, shown.interval, f"{shown.sentence[3:]}", server.rests_on, "who looks at FLOPs only"):
+    for said in (shown.change, shown.interval, shown.sentence, server.rests_on, "who looks at FLOPs only"):
         assert said in text
     assert [who for who, _, _, is_chosen in server.errors if is_chosen] in (["interactions model"], ["curved model"])
 
