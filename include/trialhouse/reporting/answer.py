@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from trialhouse.reporting.formats import (
 )
 from trialhouse.reporting.laws import law_answers
 from trialhouse.reporting.marts import Row, StudyData, read_study
+from trialhouse.reporting.responses import response_panels
 from trialhouse.reporting.trust import doubts_of
 
 State = Literal["running", "gates_failed", "not_estimated", "estimated"]
@@ -190,11 +191,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class LawLine:
-    """A law of the study in one sentence: before its numbers, the numbers (empty where none may be stated), after them."""
+    """A law or response of the study in one sentence: before its numbers, the numbers (empty where none may be stated), after them."""
 
     law: str
     parts: tuple[str, str, str]
     verdict: str
+    kind: str = "Law"
 
     @property
     def sentence(self) -> str:
@@ -359,8 +361,14 @@ def answer_of(data: StudyData) -> Answer:
         doubts=doubts_of(data),
         twin=next((name for name, factor in data.factors.items() if factor["assignment"] == "twin"), None),
         refuters=_refuters((row for row in data.refutations if row["estimate_id"] in headlines), data.spec["refuters"]),
-        laws=() if gates else tuple(LawLine(law.law, law.parts, law.verdict) for one in law_answers(data) for law in one.laws),
+        laws=() if gates else tuple(_law_lines(data)),
     )
+
+
+def _law_lines(data: StudyData) -> Iterator[LawLine]:
+    yield from (LawLine(law.law, law.parts, law.verdict) for one in law_answers(data) for law in one.laws)
+    for panel in response_panels(data):
+        yield LawLine(panel.name, panel.parts, "withheld" if panel.reasons else "released", "Response")
 
 
 def method_kind(method: str) -> str:

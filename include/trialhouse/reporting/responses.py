@@ -51,6 +51,8 @@ class ResponsePanel:
         Who forecasts, from how many terms, with which error, and whether it was chosen.
     reasons, warnings
         Why it is withheld, what to keep in mind.
+    outcome
+        Its column.
     """
 
     name: str
@@ -63,6 +65,17 @@ class ResponsePanel:
     errors: tuple[tuple[str, str, str, bool], ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    outcome: str
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """The answer in three: before what is told from zero, that, and how it forecasts."""
+        about = title(f"{f'{self.where}: ' if self.where else ''}{quantity(self.outcome).noun} by all factors together: ")
+        if self.reasons:
+            return f"{about}{'; '.join(self.reasons)}.", "", ""
+        sure = [row.sentence for heading, _, rows in self.groups for row in rows if heading == KINDS["interaction"] and row.is_sure]
+        depend = "; ".join(sure) or "no two factors are seen to depend on each other"
+        return about, depend, f". {self.sentence}"
 
 
 def response_panels(data: StudyData) -> tuple[ResponsePanel, ...]:
@@ -107,6 +120,7 @@ def _panel(question: Mapping[str, Any], rows: Sequence[Row]) -> ResponsePanel:
         errors=tuple(_errors(choice)),
         reasons=tuple(json.loads(first["reasons"] or "[]")),
         warnings=tuple(json.loads(first["warnings"] or "[]")),
+        outcome=first["outcome"],
     )
 
 

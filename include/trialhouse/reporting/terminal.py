@@ -31,7 +31,7 @@ def render_text(found: Answer, width: int = 100, *, has_colour: bool = False) ->
     if found.laws:
         console.print()
     for law in found.laws:
-        console.print(f"Law: {law.sentence}", style="" if law.verdict == "released" else "yellow")
+        console.print(f"{law.kind}: {law.sentence}", style="" if law.verdict == "released" else "yellow")
     for gate in found.warnings:
         if gate.table_name != "fct_measurement_checks":  # told with their numbers as doubts
             console.print(f"Warning, not met in {gate.table_name}: {gate.sentence}{_rows(gate)}", style="yellow")

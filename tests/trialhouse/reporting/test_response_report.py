@@ -69,6 +69,9 @@ def test_the_page_has_the_numbers_that_landed(house: tuple[tuple[ResponsePanel, 
 
 def test_a_response_that_is_withheld_has_its_reason_and_no_numbers(house: tuple[tuple[ResponsePanel, ...], Page, list[Row]]) -> None:
     panels, page, _ = house
+    assert panels[0].parts[0].startswith("Laptop: loss by all factors together: 95% of the trials")
+    assert panels[2].parts[0] == "Server: loss by all factors together: "
+    assert panels[2].parts[1] in " ".join(page.text.split())
     assert (panels[0].groups, panels[0].errors, panels[0].sentence) == ((), (), "")
     assert "95% of the trials of a response must have loss" in page.text
     assert "script" not in page.tags
