@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from trialhouse.errors import LawError
-from trialhouse.scaling_laws.response import Effect, Response, effects_of, fit_response, told_by
+from trialhouse.scaling_laws.response import Effect, Response, effects_of, fit_response
+from trialhouse.scaling_laws.response_terms import told_by
 
 FACTORS = ("width", "n_train", "method")
 SCATTER = 0.02
