@@ -13,6 +13,7 @@ import pytest
 
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.response import Effect, Response, effects_of, fit_response
+from trialhouse.scaling_laws.response_forecasters import fold_groups
 from trialhouse.scaling_laws.response_terms import told_by
 
 FACTORS = ("width", "n_train", "method")
@@ -173,3 +174,13 @@ def test_a_score_is_modelled_as_it_is() -> None:
     assert abs(width.estimate - 0.05 * np.log(8)) < 3 * width.standard_error
     assert abs(width.passive["width"] - width.estimate) < 3 * width.standard_error
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_folds_keep_configurations_and_their_repeated_units_together() -> None:
+    """Ten weights, each measured at two batch sizes: both of one go together. Seeds that every configuration has join nothing."""
+    weights = np.repeat(np.arange(10), 2)
+    groups = fold_groups(np.arange(20), weights)
+    assert len(np.unique(groups)) == 10
+    assert (groups[::2] == groups[1::2]).all()
+    configuration = np.repeat(np.arange(6), 3)
+    assert (fold_groups(configuration, np.tile(np.arange(3), 6)) == configuration).all()
