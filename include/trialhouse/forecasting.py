@@ -161,7 +161,7 @@ def forecast_of_study(
     factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
     laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
     found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
-    _land([row for one in found for row in rows_of_forecast(study_id, code_version(CODE), one)], LandingZone(settings.landing_dir))
+    _land([row for one in found for row in rows_of_forecast(study_id, code_version(*CODE), one)], LandingZone(settings.landing_dir))
     return found
 
 
@@ -196,7 +196,7 @@ def allocation_of_study(
 
 def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:
     """Hold trials out of each law of a study, and land how they would have been forecast; the same data and code land once."""
-    _land(rows_of_checks(registration.study_id, code_version(CODE), checks_of(laws)), landing)
+    _land(rows_of_checks(registration.study_id, code_version(*CODE), checks_of(laws)), landing)
 
 
 def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:

@@ -35,10 +35,10 @@ def content_id(prefix: str, content: Mapping[str, Any]) -> str:
 
 
 @cache
-def code_version(code: Path) -> str:
-    """`<version>+<8 hex digits>` of a Python file, or of all in a folder: changed code is another version before it is released."""
-    files = [code] if code.is_file() else sorted(code.rglob("*.py"))
-    content = "".join(f"{file.relative_to(code.parent).as_posix()}\n{file.read_text(encoding='utf-8')}\n" for file in files)
+def code_version(*code: Path) -> str:
+    """`<version>+<8 hex digits>` of Python files, and of all in folders: changed code is another version before it is released."""
+    files = [(root, file) for root in code for file in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
+    content = "".join(f"{file.relative_to(root.parent).as_posix()}\n{file.read_text(encoding='utf-8')}\n" for root, file in files)
     return f"{__version__}+{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from trialhouse.scaling_laws import Law
     from trialhouse.scaling_laws.study import StudyLaw
 
-CODE = Path(__file__).with_name("scaling_laws")
-"""What a law's or a forecast's version is the hash of."""
+CODE = (Path(__file__).with_name("scaling_laws"), Path(__file__).parent / "causal" / "inference.py")
+"""What a law's, a response's or a forecast's version is the hash of."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZ
     from trialhouse.scaling_laws.study import fit_study, rows_of
 
     laws, comparisons = fit_study(study, frame)
-    rows = rows_of(registration.study_id, code_version(CODE), laws, comparisons)
-    rows += response_rows(registration.study_id, code_version(CODE), responses_of(study, frame))
+    rows = rows_of(registration.study_id, code_version(*CODE), laws, comparisons)
+    rows += response_rows(registration.study_id, code_version(*CODE), responses_of(study, frame))
     unit_id = content_id("laws", {"laws": sorted(row["law_id"] for row in rows)})
     now = datetime.now(UTC)  # one for all: rows that landed together are one fit
     if rows:
