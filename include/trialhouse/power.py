@@ -252,7 +252,7 @@ def _unit(study: Study) -> tuple[str, int]:
         raise SpecError("power is for trials that are yet to run", "a recorded study", "estimate from its table instead")
     if study.block_factor is not None:
         return "blocks", len(study.block_factor.levels)
-    if study.design.points is None:
+    if not isinstance(study.design.points, int):
         expected = f"study {study.name!r} must have independent units to add: a blocked factor, or a design with points"
         raise SpecError(expected, "neither", "set assignment: blocked on a factor such as seed")
     return "points", study.design.points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -170,14 +171,15 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
     outcome_indicator = next((item for item in study.indicators if item.name == estimand.outcome), None)
     averaged = [item for item in study.factors if _is_tied(item, factor, estimand, indicator)]
     free = [item for item in study.factors if item.assignment != "fixed" and not item.is_label]
-    covariates = [item for item in free if item.name != factor.name and item not in averaged]
+    along = _goes_along(study, estimand, factor)
+    covariates = [item for item in free if item.name != factor.name and item not in averaged and item.name not in along]
     adjustment = estimand.adjustment
     block = study.block_factor.name if study.block_factor else None
     used = [factor.name, *(item.name for item in covariates), *(adjustment if adjustment != "auto" else ())]
     require_columns(frame, *([outcome_indicator.column] if outcome_indicator else []), estimand.outcome, *used)
     drawn = _graph(study, estimand, graphs, factor, indicator, outcome_indicator)
     # An arm is the combination of a trial's levels, not a unit that is measured again.
-    frame = _of_ladder(study, factor, frame).drop(columns="arm", errors="ignore")
+    frame = _of_ladder(study, factor, frame).drop(columns=["arm", *along], errors="ignore")
     precision = [item.name for item in covariates]
     strata = [name for name in precision if name != block]
     if HARDWARE_CLASS not in (estimand.by, factor.name):
@@ -236,7 +238,7 @@ def _questions(study: Study, estimand: Estimand, frame: pd.DataFrame, graphs: Ma
                 averaged_over=tuple(item.name for item in averaged if item.name != estimand.by),
                 meaning=_meaning(rows, estimand, factor, indicator) if scale is None else f"Effect {scale.words(factor.name)}.",
                 per=None if scale is None else str(scale),
-                caveats=tuple(_caveats(study, graph, factor)),
+                caveats=tuple(_caveats(study, graph, factor, along)),
             )
         )
     return questions
@@ -248,6 +250,20 @@ def _of_ladder(study: Study, factor: Factor, frame: pd.DataFrame) -> pd.DataFram
     for name, level in references.items():
         frame = frame[frame[name].map(label) == label(level)]
     return frame
+
+
+def _goes_along(study: Study, estimand: Estimand, factor: Factor) -> list[str]:
+    """Crossed factors that a list of points gives other levels, or in other shares, at some level of a factor than at others."""
+    points = study.design.points
+    if not isinstance(points, tuple) or factor.assignment != "crossed":
+        return []
+
+    def shares(name: str, level: Level) -> list[tuple[str, float]]:
+        found = Counter(label(point[name]) for point in points if point[factor.name] == level)
+        return sorted((other, count / found.total()) for other, count in found.items())
+
+    others = [item.name for item in study.factors if item.assignment == "crossed" and item.name not in (factor.name, *estimand.adjustment)]
+    return [name for name in others if any(shares(name, level) != shares(name, factor.levels[0]) for level in factor.levels)]
 
 
 def _is_randomised_twin(study: Study, estimand: Estimand, value: Any) -> bool:
@@ -337,12 +353,15 @@ def _meaning(rows: pd.DataFrame, estimand: Estimand, factor: Factor, indicator: 
     return f"{estimand.treatment} has several versions, mixed as assigned: {', '.join(mixes)}."
 
 
-def _caveats(study: Study, graph: CausalGraph, factor: Factor) -> list[str]:
+def _caveats(study: Study, graph: CausalGraph, factor: Factor, along: list[str]) -> list[str]:
     told: list[str] = []
     if study.design.kind == "one_factor_at_a_time":
         others = [f"{item.name} = {label(item.reference)}" for item in study.factors if item.reference is not None and item != factor]
         if others:
             told.append(f"one factor at a time: the effect at {', '.join(others)}; whether it is another elsewhere was not tried")
+    if along:
+        together = f"{', '.join(along)} {'goes' if len(along) == 1 else 'go'} along with {factor.name} from point to point"
+        told.append(f"a list of points: {together}, so the effect is of all of them together")
     if factor.name == HARDWARE_CLASS and study.recorded is None:
         told.append("classes are measured one after another: what drifted meanwhile goes with the class")
     elif factor.name == HARDWARE_CLASS:

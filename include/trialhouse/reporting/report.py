@@ -34,6 +34,7 @@ DESIGNS = {
     "completely_randomised": "completely randomised: combinations drawn in random order",
     "randomised_blocks": "randomised blocks: every combination of the crossed factors in every block, in random order",
     "one_factor_at_a_time": "one factor at a time: each factor's levels in turn, all others at their references",
+    "listed": "listed: the combinations that the study names, no others",
     "observational": "observational: nobody assigned the treatments, or they were confounded on purpose",
 }
 ASSIGNMENTS = {

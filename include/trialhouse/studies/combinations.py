@@ -58,7 +58,9 @@ def _confounded(study: Study, rng: np.random.Generator, update: Mapping[str, flo
 
     confounded = [factor for factor in study.factors if factor.assignment == "confounded"]
     factors = [factor.model_copy(update={"levels": tuple(sorted(factor.levels, key=float)), **update}) for factor in confounded]
-    normal = ndtri(qmc.LatinHypercube(d=1 + len(factors), rng=rng).random(study.design.points or 0))
+    points = study.design.points
+    assert isinstance(points, int)
+    normal = ndtri(qmc.LatinHypercube(d=1 + len(factors), rng=rng).random(points))
     drawn = []
     for budget, *noise in normal.tolist():
         cell: Cell = {}
@@ -81,7 +83,8 @@ def combinations(study: Study, rng: np.random.Generator) -> list[Cell]:
     crossed = [factor for factor in study.factors if factor.assignment == "crossed"]
     names = [factor.name for factor in crossed]
     everything: list[tuple[Level, ...]] = list(itertools.product(*(factor.levels for factor in crossed)))
-    kind, points = study.design.kind, study.design.points
+    kind = study.design.kind
+    points = study.design.points if isinstance(study.design.points, int) else None
     if kind == "latin_hypercube":
         from scipy.stats import qmc
 
@@ -105,9 +108,16 @@ def combinations(study: Study, rng: np.random.Generator) -> list[Cell]:
         at_reference = {factor.name: factor.reference for factor in crossed}
         ladders = [{**at_reference, factor.name: level} for factor in crossed for level in factor.levels if level != factor.reference]
         rows = [tuple(cell[name] for name in names) for cell in (at_reference, *ladders)]  # type: ignore[misc]
+    elif isinstance(study.design.points, tuple):
+        rows = [tuple(as_written(factor, point[factor.name]) for factor in crossed) for point in study.design.points]
     else:
         rows = everything
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def as_written(factor: Factor, level: Level) -> Level:
+    """The factor's own level of that value: 0 and 0.0 would be different trials."""
+    return next((own for own in factor.levels if own == level), level)
 
 
 def _from_unit(factor: Factor, share: float) -> Level:

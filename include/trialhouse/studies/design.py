@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from trialhouse.studies.factors import Level, Name, SpecModel
 
@@ -18,6 +18,16 @@ class Sentinels(SpecModel):
     """Level of every factor of the design (fixed ones and placebos aside)."""
 
 
+def _kind_of_points(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "number"
+
+
+Points = Annotated[
+    Annotated[int, Field(ge=2, le=100_000), Tag("number")] | Annotated[tuple[dict[Name, Level], ...], Tag("list")],
+    Discriminator(_kind_of_points),
+]
+
+
 class Design(SpecModel):
     """How factors become trials."""
 
@@ -28,6 +38,7 @@ class Design(SpecModel):
         "completely_randomised",
         "randomised_blocks",
         "one_factor_at_a_time",
+        "listed",
         "observational",
     ]
     """`full_factorial` and `randomised_blocks` take every combination of the crossed factors in every block and class (the
@@ -35,6 +46,8 @@ class Design(SpecModel):
     `generator` over two-level factors; `latin_hypercube` and `completely_randomised` (randomised search) take `points` combinations.
     `one_factor_at_a_time` takes ladders: in every block and class the references of all crossed factors, and each other level
     of each of them while the others stay at their references. Its effects hold at the references only.
+    `listed` takes the combinations that `points` lists, in every block and class. Where other factors go along with a treatment from
+    point to point, an effect is of all of them together.
     `observational` with a workload is confounded on purpose: in every block and class `points` combinations are drawn in
     which the confounded factors go with a hidden budget. Its effects are taken to be only as good as the graph.
     A recorded study is `full_factorial` where its table holds every combination, or `observational`: then nobody assigned
@@ -43,8 +56,9 @@ class Design(SpecModel):
     """Seed of every draw: assignment and order."""
     replicates: int = Field(1, ge=1, le=1000)
     """How often each combination is measured anew."""
-    points: int | None = Field(None, ge=2, le=100_000)
-    """Number of combinations, for `latin_hypercube`, `completely_randomised` and `observational` (with a twin: in each half)."""
+    points: Points | None = None
+    """Number of combinations, for `latin_hypercube`, `completely_randomised` and `observational` (with a twin: in each half). For `listed`
+    the combinations themselves, each with a level of every crossed factor: `[{width: 8, steps: 1600}, {width: 32, steps: 400}]`."""
     sentinels: Sentinels | None = None
     """Trials that are no part of any comparison, but tell how repeatable measurements are and whether they drift."""
     generator: str | None = None
@@ -52,7 +66,11 @@ class Design(SpecModel):
 
     @model_validator(mode="after")
     def _check(self) -> Design:
-        needs_points = self.kind in ("latin_hypercube", "completely_randomised")
+        if (self.kind == "listed") != isinstance(self.points, tuple) or self.points == ():
+            needed = "needs a list of points, one at least" if self.kind == "listed" else "takes a number of points or none"
+            got = self.points if self.points is None or isinstance(self.points, int) else list(self.points)
+            raise ValueError(f"a {self.kind} design {needed}, got {got}; fix design.points")
+        needs_points = self.kind in ("listed", "latin_hypercube", "completely_randomised")
         if self.kind != "observational" and needs_points != (self.points is not None):
             verb = "needs" if needs_points else "does not take"
             raise ValueError(f"a {self.kind} design {verb} points, got {self.points}; fix design.points")

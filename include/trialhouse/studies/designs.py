@@ -14,8 +14,8 @@ import numpy as np
 
 from trialhouse.errors import SpecError
 from trialhouse.identity import content_id
-from trialhouse.studies.combinations import Cell, Draw, LatinSquare, draws
-from trialhouse.studies.spec import Factor, Level, Study
+from trialhouse.studies.combinations import Cell, Draw, LatinSquare, as_written, draws
+from trialhouse.studies.spec import Level, Study
 
 SENTINEL = "sentinel"
 """The arm of sentinel trials; those of others have the form `factor=level, ...`."""
@@ -147,7 +147,7 @@ def _with_sentinels(study: Study, trials: Sequence[Trial], workload: WorkloadIde
         yield from trials
         return
     fixed = {factor.name: factor.levels[0] for factor in study.factors if factor.assignment == "fixed"}
-    levels = {name: _as_written(study.factor(name), level) for name, level in sentinels.factors.items()}
+    levels = {name: as_written(study.factor(name), level) for name, level in sentinels.factors.items()}
     cell = _meaningful(study, {**fixed, **levels})
     block = str(cell[study.block_factor.name]) if study.block_factor else "all"
 
@@ -165,11 +165,6 @@ def _with_sentinels(study: Study, trials: Sequence[Trial], workload: WorkloadIde
         yield trial
     for name, count in seen.items():
         yield sentinel(name, -(-count // sentinels.every))
-
-
-def _as_written(factor: Factor, level: Level) -> Level:
-    """The factor's own level of that value: 0 and 0.0 would be different trials."""
-    return next((own for own in factor.levels if own == level), level)
 
 
 def _trial(

@@ -125,6 +125,7 @@ class Study(SpecModel):
         else:
             self._check_recorded(self.recorded)
         self._check_factors()
+        self._check_points()
         self._check_indicators()
         self._check_estimands()
         self._check_laws()
@@ -205,6 +206,25 @@ class Study(SpecModel):
             words = len(self.design.generator.split())
             raise ValueError(f"generator must have one word per crossed factor ({len(crossed)}), got {words}; fix design.generator")
 
+    def _check_points(self) -> None:
+        if not isinstance(self.design.points, tuple):
+            return
+        crossed = {factor.name: factor for factor in self.factors if factor.assignment == "crossed"}
+        for number, point in enumerate(self.design.points):
+            where = f"fix design.points.{number}"
+            if unknown := [name for name in point if name not in crossed]:
+                raise ValueError(f"a point must set crossed factors {sorted(crossed)}, got {unknown[0]!r}; {where}")
+            for name, factor in crossed.items():
+                if name not in point:
+                    raise ValueError(f"a point must set every crossed factor, got no level of {name!r}; {where}")
+                if point[name] not in factor.levels:
+                    raise ValueError(f"a point must have levels of {name} {list(factor.levels)}, got {point[name]!r}; {where}")
+            if point in self.design.points[:number]:
+                raise ValueError(f"points must be distinct, got {point} twice; {where}")
+        for name, factor in crossed.items():
+            if unused := [level for level in factor.levels if all(point[name] != level for point in self.design.points)]:
+                raise ValueError(f"every level of {name} must be in a point, got none with {unused[0]!r}; fix factor {name!r}")
+
     def _check_sentinels(self) -> None:
         if self.design.sentinels is None:
             return
@@ -274,7 +294,8 @@ class Study(SpecModel):
             if len(set(estimand.compared)) < 2:
                 raise ValueError(f"contrast must name two levels, got {estimand.compared[1]!r} twice; {where}")
             by = set(treatments) - {estimand.treatment} | {factor.name for factor in factors if factor.assignment == "twin"}
-            if self.design.kind == "one_factor_at_a_time":  # where it is not at its reference, the treatment is at its own
+            # where a ladder's factor is not at its reference, the treatment is at its own; nor do listed points cross them
+            if self.design.kind in ("one_factor_at_a_time", "listed"):
                 by -= {factor.name for factor in self.factors if factor.assignment == "crossed"}
             if estimand.by is not None and estimand.by not in by:
                 raise ValueError(f"by must be one of {sorted(by)}, got {estimand.by!r}; {where}")

@@ -322,3 +322,50 @@ def test_randomised_factors_do_not_go_together(content: dict[str, Any]) -> None:
         for block in ("0", "1", "2"):
             pairs = Counter((trial.factors["batch_size"], trial.factors["num_workers"]) for trial in trials if trial.block == block)
             assert sorted(pairs.values()) == [2] * 9
+
+
+def listed(content: dict[str, Any]) -> dict[str, Any]:
+    content["factors"] = [
+        content["factors"][0],
+        {"name": "width", "kind": "ordinal", "levels": [8, 16]},
+        {"name": "steps", "kind": "ordinal", "levels": [100, 200, 400]},
+    ]
+    points = [{"width": 8, "steps": 400}, {"width": 16, "steps": 200}, {"steps": 100.0, "width": 16}]
+    content["design"] = {"kind": "listed", "seed": 0, "points": points}
+    content["indicators"] = []
+    content["estimands"] = [{"name": "e", "treatment": "width", "contrast": {"from": 8, "to": 16}, "outcome": "accuracy"}]
+    return content
+
+
+def test_listed_points_are_all_there_is_in_every_block_and_class(content: dict[str, Any]) -> None:
+    study, trials = trials_of(listed(content))
+    cells = Counter((t.hardware_class, t.block, t.factors["width"], t.factors["steps"]) for t in trials)
+    points = [(8, 400), (16, 200), (16, 100)]
+    assert cells == dict.fromkeys([(c, str(block), *point) for c in CLASSES for block in range(6) for point in points], 1)
+    assert cells_per_class(study) == 6 * 3
+    crossed = copy.deepcopy(content)
+    crossed["design"] = {"kind": "randomised_blocks", "seed": 0}
+    assert {t.trial_id for t in trials} < {t.trial_id for t in trials_of(crossed)[1]}, "the same trials as in any other design"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("points"), "a listed design needs a list of points, one at least, got None; fix design.points"),
+        (lambda d: d.update(points=[]), "a listed design needs a list of points, one at least, got []; fix design.points"),
+        (lambda d: d.update(points=3), "a listed design needs a list of points, one at least, got 3; fix design.points"),
+        (lambda d: d.update(points=[3]), "design.points.list.0: input should be a valid dictionary, got 3"),
+        (lambda d: d.update(kind="randomised_blocks"), "a randomised_blocks design takes a number of points or none, got [{"),
+        (lambda d: d["points"][1].update(depth=2), "a point must set crossed factors ['steps', 'width'], got 'depth'; fix design.points.1"),
+        (lambda d: d["points"][1].pop("steps"), "a point must set every crossed factor, got no level of 'steps'; fix design.points.1"),
+        (lambda d: d["points"][2].update(width=12), "a point must have levels of width [8, 16], got 12; fix design.points.2"),
+        (lambda d: d["points"].append({"steps": 400, "width": 8.0}), "points must be distinct, got {'steps': 400, 'width': 8.0} twice"),
+        (lambda d: d["points"].pop(0), "every level of width must be in a point, got none with 8; fix factor 'width'"),
+    ],
+)
+def test_a_list_of_points_that_is_none_is_refused(content: dict[str, Any], change: Any, message: str) -> None:
+    change(listed(content)["design"])
+    with pytest.raises(SpecError) as error:
+        trials_of(content)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
