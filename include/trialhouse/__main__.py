@@ -48,8 +48,8 @@ Ceiling = Annotated[float, typer.Option(help="What the best there can be scores.
 DropHighest = Annotated[int, typer.Option(help="Leave so many of the highest outcomes out, and say so.")]
 KeepTransient = Annotated[bool, typer.Option("--keep-transient", help="Keep small trials that are not on the law yet.")]
 Draws = Annotated[int, typer.Option(help="Of the bootstrap.")]
-OF_STUDIES = ("law", "where")
-"""Parameters that say which of a study's laws is meant."""
+OF_STUDIES = ("law", "where", "run", "run_minutes")
+"""Parameters that say which of a study's laws is meant, or that have its trials run."""
 OF_TABLES = (
     *("outcome", "form", "size", "data", "width", "depth", "unique", "steps", "score", "chance", "ceiling", "cluster", "fix", "delta"),
     *("drop_highest", "keep_transient", "assignment"),
@@ -402,6 +402,10 @@ def allocate(
     trial_budget: Annotated[
         float | None, typer.Option(help="What a next trial may cost; default: as much as the dearest there was.")
     ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Also run the best split beside its rivals, in every block of the study, and score its forecast.")
+    ] = False,
+    run_minutes: Annotated[float, typer.Option(help="Refuse --run where training would take longer.")] = 30.0,
     svg: Annotated[Path | None, typer.Option(help="Draw the frontier and curves of equal cost into this file.")] = None,
     form: LawForm = "auto",
     size: Size = None,
@@ -418,15 +422,20 @@ def allocate(
     draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Split a budget by a scaling law of a study or of a table, and propose the trials that would make the split surer."""
+    """Split a budget by a scaling law of a study or of a table, and propose the trials that would make the split surer.
+
+    With --run the split is put to the test: it and rivals that spend the same are forecast, then run, and scored.
+    """
     from trialhouse.forecasting import Purse, allocation_of_study, allocation_of_table
     from trialhouse.laws import TableLaw
     from trialhouse.reporting.allocated import allocation_lines
 
     _require_law(context, study, table, outcome)
     purse = Purse(budget, cost, flops_per_example_parameter, limit or (), farthest, batch, trial_budget, examples_per_step)
+    asked = None
     if study is not None:
-        found = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
+        asked = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
+        found = asked.found
     else:
         columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
         question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
@@ -435,10 +444,19 @@ def allocate(
         from trialhouse.reporting.frontier_drawing import frontier_svg
 
         svg.write_text(frontier_svg(found), encoding="utf-8")
-    if as_json:
-        _print_json(found.to_dict())
-    else:
+    if not as_json:
         typer.echo("\n".join(allocation_lines(found.to_dict())))
+    result: dict[str, Any] = found.to_dict()
+    if run and asked is not None:
+        from trialhouse.auditing import audit
+        from trialhouse.reporting.audited import audit_lines
+
+        audited = audit(asked, minutes=run_minutes, say=lambda line: typer.echo(f"\n{line}", err=True)).to_dict()
+        result["audit"] = audited
+        for part in [] if as_json else ["", *audit_lines(audited)]:
+            _print_table(part) if isinstance(part, list) else typer.echo(part)
+    if as_json:
+        _print_json(result)
 
 
 @app.command()

@@ -129,6 +129,27 @@ def allocation_of_table(table: Path, question: TableLaw, purse: Purse) -> Alloca
     return purse.split(question.fitted(frame), frame, question.columns)
 
 
+@dataclass(frozen=True)
+class StudyAllocation:
+    """A budget split by a law of a study.
+
+    Parameters
+    ----------
+    study_id, trials
+        The version, and its analysis view.
+    law
+        Which of its laws.
+    purse, found
+        What was asked, and the answer.
+    """
+
+    study_id: str
+    trials: pd.DataFrame
+    law: StudyLaw
+    purse: Purse
+    found: Allocation
+
+
 def forecast_of_study(
     study_name: str,
     *,
@@ -161,8 +182,15 @@ def forecast_of_study(
     factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
     laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
     found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
-    _land([row for one in found for row in rows_of_forecast(study_id, code_version(*CODE), one)], LandingZone(settings.landing_dir))
+    land_forecasts(study_id, found, LandingZone(settings.landing_dir))
     return found
+
+
+def land_forecasts(study_id: str, found: Sequence[StudyForecast], landing: LandingZone) -> list[list[str]]:
+    """Put forecasts on record; the same data and code land once. Returns the ids of each: its own, then those of passive observers."""
+    rows = [rows_of_forecast(study_id, code_version(*CODE), one) for one in found]
+    _land([row for own in rows for row in own], landing)
+    return [[row["forecast_id"] for row in own] for own in rows]
 
 
 def allocation_of_study(
@@ -173,7 +201,7 @@ def allocation_of_study(
     where: Sequence[str] = (),
     draws: int = 1000,
     settings: Settings | None = None,
-) -> Allocation:
+) -> StudyAllocation:
     """Split a budget by a law of a study's current version.
 
     Raises
@@ -191,7 +219,8 @@ def allocation_of_study(
     one = able[0]
     if one.law is None:
         raise ForecastError("a budget needs a law", str(one.refusal), "add trials")
-    return purse.split(one.law, rows_of_law(frame, one.question.outcome, one.subgroup), one.question.columns)
+    found = purse.split(one.law, rows_of_law(frame, one.question.outcome, one.subgroup), one.question.columns)
+    return StudyAllocation(study_id, frame, one, purse, found)
 
 
 def land_checks(registration: Registration, laws: Sequence[StudyLaw], landing: LandingZone) -> None:

@@ -117,9 +117,13 @@ def register(name: str, overrides: Mapping[str, Any] | None = None, settings: Se
         If the study cannot be used; nothing is landed then.
     """
     settings = settings or get_settings()
+    return register_version(plan(load_study(name, settings).with_overrides(**(overrides or {})), settings), settings)
+
+
+def register_version(planned: Registration, settings: Settings | None = None) -> Registration:
+    """Land a version that was planned; one that is registered already becomes the current one of its name again."""
+    settings = settings or get_settings()
     landing = LandingZone(settings.landing_dir)
-    study = load_study(name, settings).with_overrides(**(overrides or {}))
-    planned = plan(study, settings)
     if landing.has("study_versions", planned.study_id):
         _make_current(planned, landing)
         return planned
@@ -142,13 +146,9 @@ def import_table(name: str, table: Path, settings: Settings | None = None) -> tu
         If the study or the table cannot be used; nothing is landed then.
     """
     settings = settings or get_settings()
-    landing = LandingZone(settings.landing_dir)
     planned, records = plan_import(load_study(name, settings), table, settings)
-    land_records(records, landing)
-    if landing.has("study_versions", planned.study_id):
-        _make_current(planned, landing)
-        return planned, records
-    return _land(planned, settings), records
+    land_records(records, LandingZone(settings.landing_dir))
+    return register_version(planned, settings), records
 
 
 def _land(planned: Registration, settings: Settings) -> Registration:

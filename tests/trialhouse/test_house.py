@@ -33,6 +33,7 @@ FLOORS = [
     {"laws"},
     {"forecasting"},
     {"estimation", "explanation", "power", "preview"},
+    {"auditing"},
     {"reporting"},
     {"orchestration"},
     {"__main__"},

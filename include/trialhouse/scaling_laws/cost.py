@@ -18,6 +18,8 @@ from trialhouse.scaling_laws.support import MULTIPLES, NUMBER, in_words
 
 COUNTED = "training_flops"
 """Column of the FLOPs that a trial counts itself, layer by layer, embeddings and attention with them."""
+COUNTED_NAME = "training FLOPs"
+"""What a cost of these is called."""
 FITS = 0.9
 """Share of the variance (log) that powers of the factors must explain to stand for a column."""
 LIMIT = re.compile(r"^\s*(\S+?)\s*<=?\s*(\S+)\s*$")
@@ -133,7 +135,7 @@ def training_flops(law: Law, frame: pd.DataFrame) -> Powers:
     """
     if COUNTED in frame.columns:
         with suppress(ForecastError):
-            return replace(measured(law, frame, COUNTED), name="training FLOPs")
+            return replace(measured(law, frame, COUNTED), name=COUNTED_NAME)
     return flops(law, 6)
 
 

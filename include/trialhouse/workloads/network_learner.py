@@ -280,7 +280,8 @@ class NetworkLearner(ABC, Generic[Settings]):
             shared = settings.model_copy(update={"steps": settings.trunk_steps, "decay": 0.0}).model_dump()
             trunk_id = content_id("trunk", {"workload": self.name, "settings": shared})
             trunk_flops = float(recipe.branch_step * recipe.batch_size * sizes.training_flops)
-        return Plan(realised, float(known["training_flops"]), quantities, tuple(solved), trunk_id, trunk_flops)
+        outcomes = self._counted(settings, recipe, sizes, recipe.steps)
+        return Plan(realised, float(known["training_flops"]), quantities, tuple(solved), outcomes, trunk_id, trunk_flops)
 
     def learn(self, factors: Mapping[str, Level], note: Note, timeout_s: float) -> Lesson:
         """See `Learner`."""
@@ -357,37 +358,43 @@ class NetworkLearner(ABC, Generic[Settings]):
 
     def _lesson(self, factors: Mapping[str, Level], run: _Run, trained: Trained, training_s: float) -> Lesson:
         """What came of a trial, from its trained network."""
-        recipe, sizes = run.recipe, run.sizes
         final = evaluate(run.network.cpu(), run.test)
-        seen, epochs = self._seen(run.settings, recipe, self._later(run.settings, recipe, sizes), trained.steps)
+        counted = self._counted(run.settings, run.recipe, run.sizes, trained.steps)
         outcomes = {
             "loss": final.loss,
             "log10_loss": math.log10(max(final.loss, sys.float_info.min)),
             "accuracy": final.accuracy,
             "error": 1 - final.accuracy,
-            "log10_error": math.log10(max(1 - final.accuracy, 0.5 / (len(run.test) * sizes.positions))),  # less cannot be told
+            "log10_error": math.log10(max(1 - final.accuracy, 0.5 / (len(run.test) * run.sizes.positions))),  # less cannot be told
             "train_loss": trained.train.loss,
             "train_accuracy": trained.train.accuracy,
             "validation_loss": trained.validation.loss,
             "validation_accuracy": trained.validation.accuracy,
+            **counted,
+            "is_stopped_early": float(trained.is_stopped_early),
+            "training_s": training_s,
+        }
+        measured, missing = examine(run.network, self.capabilities, self.exam(run.settings, run.test, final))
+        realised = dict(self.plan(factors).realised)
+        made = {"steps": trained.steps, "epochs": counted["epochs_seen"], "training_flops": float(counted["training_flops"])}
+        return Lesson({**outcomes, **measured}, {name: made.get(name, level) for name, level in realised.items()}, missing)
+
+    def _counted(self, settings: Settings, recipe: Recipe, sizes: Sizes, steps: int) -> dict[str, float]:
+        """Outcomes of a run of so many steps that need no training to be known."""
+        seen, epochs = self._seen(settings, recipe, self._later(settings, recipe, sizes), steps)
+        return {
             "parameters": sizes.parameters,
             "non_embedding_parameters": sizes.non_embedding_parameters,
             "flops": sizes.flops,
             "training_flops": seen * sizes.training_flops,
             "chinchilla_flops": sizes.chinchilla_flops(seen),
             "training_memory_bytes": sizes.memory_bytes(recipe.batch_size),
-            "steps": trained.steps,
+            "steps": steps,
             "examples_seen": seen,
             "epochs_seen": epochs,
             "learning_rate": recipe.learning_rate,
-            "is_stopped_early": float(trained.is_stopped_early),
-            "training_s": training_s,
-            **self.further(run.settings, seen),
+            **self.further(settings, seen),
         }
-        measured, missing = examine(run.network, self.capabilities, self.exam(run.settings, run.test, final))
-        realised = dict(self.plan(factors).realised)
-        made = {"steps": trained.steps, "epochs": epochs, "training_flops": float(seen * sizes.training_flops)}
-        return Lesson({**outcomes, **measured}, {name: made.get(name, level) for name, level in realised.items()}, missing)
 
     def seed_for(self, purpose: str, settings: LearnerSettings) -> int:
         """A seed of 63 bits: within a block (one `seed`) all treatments, and all workloads, share their chance."""

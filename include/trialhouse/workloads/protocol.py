@@ -117,6 +117,8 @@ class Plan:
         Name -> value of what an intervention can hold or change, factors or not.
     solved
         Those of them that were solved for.
+    outcomes
+        Those of its outcomes that are known by then: sizes, and how much of the data it sees unless it stops early.
     trunk_id, trunk_flops
         The run that it shares with other trials up to a point (`TrunkLearner`), and how much of its arithmetic that is.
     """
@@ -125,6 +127,7 @@ class Plan:
     training_flops: float
     quantities: Mapping[str, Level] = field(default_factory=dict)
     solved: tuple[str, ...] = ()
+    outcomes: Mapping[str, float] = field(default_factory=dict)
     trunk_id: str | None = None
     trunk_flops: float = 0.0
 

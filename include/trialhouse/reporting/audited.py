@@ -1,0 +1,71 @@
+"""An audit in words, for a terminal: what `trialhouse allocate STUDY --run` prints below the allocation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def audit_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]]]:
+    """What came out beside what was forecast, and how good forecasts have been so far; tables are lists of rows."""
+    yield f"{result['sentence']}."
+    wanted = ", ".join(f"{column} {value:.4g}" for column, value in result["wanted"].items())
+    levels = ", ".join(f"{name} {level}" for name, level in result["candidates"][0]["levels"].items())
+    yield f"the trials nearest to the best split ({wanted}) have {levels}"
+    yield ""
+    yield [_candidate_row(one) for one in result["candidates"]]
+    yield ""
+    yield [_rival_row(one) for one in result["candidates"] if "difference" in one]
+    yield "intervals are 95%, each for itself: of one new trial above, of the mean difference below (t over pairs of the same block)"
+    yield from (f"left out: {name}: {reason}" for name, reason in result["left_out"].items())
+    for one in result["candidates"]:
+        if one["lost"]:
+            yield f"{_name(one)}: {', '.join(f'{count} {status}' for status, count in one['lost'].items())}"
+        if untested := len(one["outcomes"]) - one["trials_after_forecast"]:
+            yield f"{_name(one)}: {untested} trials are no test of its forecast: they had run before it, or stopped early"
+    if result["log_rmse"]:
+        errors = (f"{'who looks at ' if name != 'the law' else ''}{name} by {error:.2%}" for name, error in result["log_rmse"].items())
+        yield f"on these trials {', '.join(errors)} (root mean square of the relative error)".replace("the law by", "the law misses by")
+    record = result["record"]
+    share = f"{record['in_interval']} of {record['trials']}"
+    yield f"record: of all trials that ended after this law had forecast them, {share} lie in their 95% interval (marts.fct_calibration)"
+
+
+def _candidate_row(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "split": _name(one),
+        **{name: str(level) for name, level in one["levels"].items()},
+        **{column: f"{value:.4g}" for column, value in one["place"].items() if column not in one["levels"]},
+        "cost": f"{one['cost']:.3g}",
+        "forecast": _short(one["forecast"]["mean"]),
+        "one new trial": _ends(one["forecast"]["new_trial_interval"]),
+        "came out": "-" if one["mean"] is None else _short(one["mean"]),
+        "inside": f"{one['trials_in_interval']} of {one['trials_after_forecast']}",
+    }
+
+
+def _rival_row(one: Mapping[str, Any]) -> dict[str, Any]:
+    forecast, found = one["forecast_difference"], one["difference"]
+    return {
+        "less the recommended": _name(one),
+        "forecast": f"{forecast['value']:+.3g} ({_signed(forecast['interval'])})",
+        "came out": "-" if found["value"] is None else f"{found['value']:+.3g}",
+        "interval": "-" if found["interval"] is None else _signed(found["interval"]),
+        "so it is": one["verdict"],
+    }
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return "; ".join(one["names"])
+
+
+def _ends(ends: tuple[float, float]) -> str:
+    return f"{_short(ends[0])} to {_short(ends[1])}"
+
+
+def _signed(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:+.3g} to {ends[1]:+.3g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"
