@@ -76,7 +76,7 @@ def laws_about(
         asked = law if law is not None else ", ".join(sorted(wanted))
         raise ForecastError(f"a question must be about a law of study {study.name!r} ({known})", repr(asked), "name its factors")
     levels = dict(_level(text) for text in where)
-    alone = [question.model_copy(update={"compare": None}) for question in chosen]
+    alone = [question.model_copy(update={"compare": ()}) for question in chosen]
     fitted, _ = fit_study(study.model_copy(update={"laws": tuple(alone)}), trials, draws=draws)
     kept = [one for one in fitted if all(str(one.subgroup.get(name)) == level for name, level in levels.items())]
     if not kept:
