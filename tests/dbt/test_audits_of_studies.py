@@ -152,13 +152,17 @@ def the_command_says_the_same(before: dict[str, Any], monkeypatch: pytest.Monkey
 
 def what_went_wrong_is_told(done: Audit) -> None:
     """The same audit with a rival that won, one that was lost, and no forecast before the trials."""
-    recommended, first, second, *_ = done.tested
+    recommended, first, *_ = done.tested
+    second = next(one for one in done.tested if one.candidate.place["dimension"] < 12)
     won = replace(first, outcomes={block: 0.9 * value for block, value in recommended.outcomes.items()}, difference=(-0.1, -0.12, -0.08))
     lost = replace(second, outcomes={}, met=0, inside=0, lost={"diverged": 3}, difference=(math.nan, math.nan, math.nan))
     found = replace(done, tested=(replace(recommended, met=1, inside=0), won, lost), left_out={"some rule": "too far"}, errors={})
     assert found.sentence.startswith("The recommended split came out behind 1 of 1 rivals")
     assert found.sentence.endswith("of its rivals 1 came out better (3 pairs of trials each, which is few)")
     said = "\n".join(line for line in audit_lines(found.to_dict()) if isinstance(line, str))
+    assert "was not tried" not in said
+    larger = replace(found, tested=tuple(one for one in found.tested if one.candidate.place["dimension"] >= 12)).to_dict()
+    assert "no rival had a smaller dimension: whether a smaller one would do better was not tried" in audit_lines(larger)
     for words in ("left out: some rule: too far", "3 diverged", "2 trials are no test of its forecast"):
         assert words in said
     nothing = replace(done, tested=(replace(recommended, outcomes={}, lost={"diverged": 3}), won))

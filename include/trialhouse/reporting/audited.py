@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -17,6 +17,7 @@ def audit_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]
     yield ""
     yield [_rival_row(one) for one in result["candidates"] if "difference" in one]
     yield "intervals are 95%, each for itself: of one new trial above, of the mean difference below (t over pairs of the same block)"
+    yield from _untried(result["candidates"])
     yield from (f"left out: {name}: {reason}" for name, reason in result["left_out"].items())
     for one in result["candidates"]:
         if one["lost"]:
@@ -29,6 +30,15 @@ def audit_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]
     record = result["record"]
     share = f"{record['in_interval']} of {record['trials']}"
     yield f"record: of all trials that ended after this law had forecast them, {share} lie in their 95% interval (marts.fct_calibration)"
+
+
+def _untried(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is not known where all rivals lie on one side of the recommended split."""
+    column = next(iter(candidates[0]["place"]))
+    own, *others = (one["place"][column] for one in candidates)
+    for word, is_tried in {"smaller": min(others) < own, "larger": max(others) > own}.items():
+        if not is_tried:
+            yield f"no rival had a {word} {column}: whether a {word} one would do better was not tried"
 
 
 def _candidate_row(one: Mapping[str, Any]) -> dict[str, Any]:
