@@ -73,3 +73,14 @@ def test_a_scenario_that_is_run_again_replaces_its_rows_only(tmp_path: Path) -> 
     kept = bench_truth.keep(pd.DataFrame({"scenario": ["a"], "draw": [7]}), path)
     assert list(kept.itertuples(index=False, name=None)) == [("b", 0), ("a", 7)]
     assert [file.name for file in path.parent.iterdir()] == ["truth.parquet"]
+
+
+def test_the_documented_table_has_every_threshold_and_every_scenario() -> None:
+    """It is what the bench wrote when it was last run whole."""
+    told = (Path(bench_truth.__file__).parents[2] / "include" / "trialhouse" / "causal" / "truth.md").read_text(encoding="utf-8")
+    for threshold in bench_truth.THRESHOLDS:
+        assert f"| {threshold.scenario} | " in told
+        assert f" | {threshold.what} | " in told
+    for name in SCENARIOS:
+        assert f"\n| {name} | " in told
+    assert " | NO |" not in told
