@@ -136,6 +136,11 @@ class AirflowClient:
         runs = self._pages(f"/api/v2/dags/{dag_id}/dagRuns", "dag_runs", state=["queued", "running"], order_by="id")
         return {run["dag_run_id"]: run["conf"] or {} for run in runs}
 
+    def active_dags(self) -> list[str]:
+        """The DAGs that have a run that has not finished."""
+        runs = self._pages("/api/v2/dags/~/dagRuns", "dag_runs", state=["queued", "running"], order_by="id")
+        return sorted({str(run["dag_id"]) for run in runs})
+
     def cancel(self, dag_id: str, run_id: str, note: str = "cancelled") -> None:
         """Mark a run as failed: its running tasks are ended, the others never start, and its slots are free at once."""
         self._ok("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed", "note": note})

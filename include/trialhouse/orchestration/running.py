@@ -18,6 +18,7 @@ from trialhouse.orchestration.progress import Counts, show_progress
 from trialhouse.orchestration.supervisor import LocalAirflow
 from trialhouse.registration import Registration, plan
 from trialhouse.reporting.answer import Answer, answer
+from trialhouse.reporting.formats import joined
 from trialhouse.reporting.terminal import render_text
 from trialhouse.settings import Settings, get_settings
 from trialhouse.studies.catalogue import load_study
@@ -71,6 +72,9 @@ def run_study(name: str, conf: Mapping[str, Any], console: Console) -> Outcome:
         if client.unpause(name):
             console.print(f"{name} was paused in the Airflow UI: it is not any more, nor is its schedule", highlight=False)
         run_id = _run_id(client, name, conf, is_fresh=airflow.is_owner)
+        if airflow.is_owner and (others := [dag_id for dag_id in client.active_dags() if dag_id != name]):
+            told = f"cut off before the end, and going on now before this one: {joined(others)}"
+            console.print(f"{told} (`make up`, then mark as failed what should not)", highlight=False)
         state = show_progress(client, name, run_id, lambda: _counts(planned, settings), check=airflow.check, console=console)
         url = client.run_url(name, run_id)
     report = settings.reports_dir / name / "index.html"

@@ -152,9 +152,11 @@ def test_a_stale_run_is_abandoned(airflow: LocalAirflow) -> None:
     with airflow.client() as client:
         run_id = client.trigger("long", {"blocks": 2})
         assert client.active_runs("long") == {run_id: {"blocks": 2}}
+        assert client.active_dags() == ["long"]
         assert client.abandon_stale_runs("long") == [run_id]
         assert client.run_state("long", run_id) == "failed"
         assert client.active_runs("long") == {}
+        assert client.active_dags() == []
 
 
 def test_the_api_needs_the_login(airflow: LocalAirflow) -> None:
