@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from trialhouse.scaling_laws import Law
     from trialhouse.scaling_laws.study import StudyLaw
 
-CODE = (Path(__file__).with_name("scaling_laws"), Path(__file__).parent / "causal" / "inference.py")
+_HERE = Path(__file__).parent
+CODE = (_HERE / "scaling_laws", _HERE / "causal" / "inference.py", _HERE / "causal" / "verdict.py")
 """What a law's, a response's or a forecast's version is the hash of."""
 
 

@@ -13,6 +13,7 @@ from trialhouse.auditing.candidates import Candidate
 from trialhouse.forecasting import StudyAllocation
 from trialhouse.registration import Registration
 from trialhouse.scaling_laws.asked import StudyForecast
+from trialhouse.scaling_laws.intervals import finite
 from trialhouse.scaling_laws.support import Place
 from trialhouse.settings import Settings
 from trialhouse.warehouse.read import published, study_frame
@@ -78,14 +79,14 @@ class Tested:
             "cost": self.candidate.cost,
             "forecast": effect.after.to_dict(),
             "outcomes": dict(self.outcomes),
-            "mean": _number(self.mean),
+            "mean": finite(self.mean),
             "trials_after_forecast": self.met,
             "trials_in_interval": self.inside,
             "lost": dict(self.lost),
         }
         if self.difference is not None:
             told["forecast_difference"] = {"value": effect.difference[0], "interval": list(effect.difference[1:])}
-            value, *ends = map(_number, self.difference)
+            value, *ends = map(finite, self.difference)
             told["difference"] = {"value": value, "interval": None if None in ends else ends}
             told["verdict"] = self.verdict
         return told
@@ -248,7 +249,3 @@ def _lost(one: Tested) -> str:
 
 def _blocks(count: int) -> str:
     return f"{count} {'pair' if count == 1 else 'pairs'} of trials each{', which is few' if count < FEW else ''}"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -24,7 +24,7 @@ from trialhouse.reporting.formats import (
     words,
 )
 from trialhouse.reporting.marts import Row, StudyData
-from trialhouse.scaling_laws.registry import form_named
+from trialhouse.scaling_laws.registry import FORMS, form_named
 from trialhouse.studies.spec import HARDWARE_CLASS
 
 SURE = 0.05
@@ -326,8 +326,6 @@ def _levels(text: str | None) -> dict[str, Any]:
 
 def _place_in(form: str, name: str) -> int:
     """The parameter's place in its form; last where the form is not known any more."""
-    from trialhouse.scaling_laws import FORMS
-
     names = FORMS[form].names if form in FORMS else ()
     return names.index(name) if name in names else len(names)
 

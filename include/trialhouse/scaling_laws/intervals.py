@@ -168,3 +168,8 @@ def _ends(form: Form, sample: LawSample, coordinates: Array, lowest: float, allo
         distance = np.where(np.isfinite(distance), distance, reach)
     found = np.where(np.isnan(found), np.where(np.isinf(outside), np.inf, outside), found)
     return np.asarray((coordinates[number] + side * found).reshape(size, 2))
+
+
+def finite(value: float) -> float | None:
+    """For JSON and tables, which have no other word for an end or an error that there is not."""
+    return float(value) if np.isfinite(value) else None

@@ -18,9 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trialhouse.causal.inference import least_squares
+from trialhouse.causal.verdict import holm
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.forms import Array
-from trialhouse.scaling_laws.intervals import LEVEL
+from trialhouse.scaling_laws.intervals import LEVEL, finite
 from trialhouse.scaling_laws.response_forecasters import Forecaster, Scale, curve_of, fold_groups, forecasters
 from trialhouse.scaling_laws.response_terms import KINDS, LADDER, Plan, Term, factor_of, is_number, told_by
 
@@ -137,11 +138,11 @@ class Response:
                     "quantity": one.term.name,
                     "kind": one.term.kind,
                     "contrast": list(one.term.levels) if one.term.kind == "main" else None,
-                    "estimate": _number(one.estimate),
-                    "standard_error": _number(one.standard_error),
-                    "interval": [_number(one.low), _number(one.high)],
-                    "p_value": _number(one.p_value),
-                    "p_value_adjusted": _number(one.p_adjusted),
+                    "estimate": finite(one.estimate),
+                    "standard_error": finite(one.standard_error),
+                    "interval": [finite(one.low), finite(one.high)],
+                    "p_value": finite(one.p_value),
+                    "p_value_adjusted": finite(one.p_adjusted),
                     "sentence": one.sentence,
                     "passive": dict(one.passive),
                 }
@@ -293,14 +294,12 @@ def _effect(term: Term, terms: Sequence[Term], y: Array, blocks: Array, clusters
 
 
 def _adjusted(effects: Sequence[Effect]) -> list[Effect]:
-    from statsmodels.stats.multitest import multipletests
-
     adjusted: dict[str, float] = {}
     for kind in KINDS:
         tested = [one.term.name for one in effects if one.term.kind == kind and np.isfinite(one.p_value)]
         values = [one.p_value for one in effects if one.term.name in tested]
-        adjusted |= dict(zip(tested, multipletests(values, method="holm")[1], strict=True)) if tested else {}
-    return [replace(one, p_adjusted=float(adjusted.get(one.term.name, np.nan))) for one in effects]
+        adjusted |= dict(zip(tested, holm(values), strict=True))
+    return [replace(one, p_adjusted=adjusted.get(one.term.name, math.nan)) for one in effects]
 
 
 def _with_passive(
@@ -361,7 +360,3 @@ def _level(main: Term, level: str) -> str:
 def change(value: float, scale: Scale) -> str:
     """A change on the scale of the model, as people say it: in percent of the outcome, or as it is."""
     return f"{math.expm1(value):+.1%}" if scale == "log" else f"{value:+.3g}"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

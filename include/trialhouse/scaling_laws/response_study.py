@@ -13,8 +13,9 @@ import pandas as pd
 from trialhouse.causal.study import analysed, repeated_unit
 from trialhouse.errors import LawError, SpecError
 from trialhouse.identity import frame_id
+from trialhouse.scaling_laws.intervals import finite
 from trialhouse.scaling_laws.response import Effect, Response, fit_response
-from trialhouse.scaling_laws.study import Levels, law_id, level_groups
+from trialhouse.scaling_laws.study import Levels, level_groups, with_ids
 from trialhouse.studies.factors import TWINS
 from trialhouse.studies.responses import ResponseQuestion
 from trialhouse.studies.spec import Study
@@ -152,11 +153,7 @@ def _warned(found: Response, study: Study, lost: int, inapplicable: int) -> Resp
 
 def response_rows(study_id: str, code_version: str, responses: Sequence[StudyResponse]) -> list[dict[str, Any]]:
     """Rows of the raw table `laws`, all but the time: one per effect; one without where nothing was fitted."""
-    rows = [row for one in responses for row in _rows(one)]
-    for row in rows:
-        row |= {"study_id": study_id, "code_version": code_version}
-        row["law_id"] = law_id(row)
-    return rows
+    return with_ids(study_id, code_version, (row for one in responses for row in _rows(one)))
 
 
 def _rows(one: StudyResponse) -> Iterator[dict[str, Any]]:
@@ -216,7 +213,7 @@ def _numbers(effect: Effect) -> dict[str, Any]:
     is_one = effect.term.kind == "main" or bool(effect.term.parents)
     return {
         "quantity": effect.term.name,
-        **{name: float(value) if np.isfinite(value) else None for name, value in known.items()},
+        **{name: finite(value) for name, value in known.items()},
         "is_identified": is_one and bool(np.isfinite(effect.standard_error)),
         "sentence": effect.sentence,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trialhouse.causal.verdict import holm
 from trialhouse.errors import LawError, SpecError
 from trialhouse.identity import content_id, frame_id
 from trialhouse.scaling_laws.compare import Comparison, compare
 from trialhouse.scaling_laws.fit import Law, fit_table
-from trialhouse.scaling_laws.intervals import LEVEL
+from trialhouse.scaling_laws.intervals import LEVEL, finite
 from trialhouse.scaling_laws.registry import form_named
 from trialhouse.studies.laws import LawQuestion
 from trialhouse.studies.spec import Study
@@ -110,10 +111,10 @@ class StudyComparison:
             "subgroup": dict(self.second.subgroup),
             "compared_with": dict(self.first.subgroup),
             "quantity": found.quantity,
-            "estimate": _number(found.estimate),
-            "interval": [_number(found.low), _number(found.high)],
-            "p_value": _number(found.p_value),
-            "p_value_adjusted": _number(self.p_value_adjusted),
+            "estimate": finite(found.estimate),
+            "interval": [finite(found.low), finite(found.high)],
+            "p_value": finite(found.p_value),
+            "p_value_adjusted": finite(self.p_value_adjusted),
             "sentence": self.sentence,
             "verdict": "withheld" if self.reasons else "released",
             "reasons": self.reasons,
@@ -263,31 +264,24 @@ def _comparisons(question: LawQuestion, laws: Sequence[StudyLaw]) -> Iterator[St
 
 def _adjusted(comparisons: Sequence[StudyComparison]) -> list[StudyComparison]:
     """With p-values after Holm over all tests of one law question: many arms have many chances to differ by chance."""
-    from statsmodels.stats.multitest import multipletests
-
     tested = [one for one in comparisons if np.isfinite(one.found.p_value)]
-    if not tested:
-        return list(comparisons)
-    adjusted = iter(multipletests([one.found.p_value for one in tested], method="holm")[1])
+    adjusted = iter(holm([one.found.p_value for one in tested]))
     return [
-        replace(one, p_value_adjusted=float(next(adjusted)), tests=len(tested)) if np.isfinite(one.found.p_value) else one
-        for one in comparisons
+        replace(one, p_value_adjusted=next(adjusted), tests=len(tested)) if np.isfinite(one.found.p_value) else one for one in comparisons
     ]
 
 
 def rows_of(study_id: str, code_version: str, laws: Sequence[StudyLaw], comparisons: Sequence[StudyComparison]) -> list[dict[str, Any]]:
     """Rows of the raw table `laws`, all but the time: one per parameter and per compared quantity; one without where no law was fitted."""
     rows = [row for law in laws for row in _law_rows(law)] + [_comparison_row(one) for one in comparisons]
-    for row in rows:
-        row |= {"study_id": study_id, "code_version": code_version}
-        row["law_id"] = law_id(row)
-    return rows
+    return with_ids(study_id, code_version, rows)
 
 
-def law_id(row: Mapping[str, Any]) -> str:
-    """Hash of all that determines a row of the raw table `laws`."""
+def with_ids(study_id: str, code_version: str, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the raw table `laws` with whose they are, and the hash of all that determines each."""
     key = ("study_id", "code_version", "data_id", "law", "subgroup", "compared_with", "quantity")
-    return content_id("law", {name: row[name] for name in key})
+    known = [{**row, "study_id": study_id, "code_version": code_version} for row in rows]
+    return [{**row, "law_id": content_id("law", {name: row[name] for name in key})} for row in known]
 
 
 def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
@@ -302,7 +296,7 @@ def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
         "form": law.form.name if law else one.question.form,
         "formula": law.form.formula if law else None,
         "trials": len(law.sample) if law else 0,
-        "objective": _number(law.objective) if law else None,
+        "objective": finite(law.objective) if law else None,
         "verdict": "withheld" if one.reasons else "released",
         "reasons": json.dumps(one.reasons),
         "warnings": json.dumps(list(law.warnings) if law else []),
@@ -318,9 +312,9 @@ def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
             **common,
             "quantity": name,
             "estimate": value,
-            "standard_error": _number(law.standard_errors[name]),
-            "ci_low": _number(law.intervals[name][0]),
-            "ci_high": _number(law.intervals[name][1]),
+            "standard_error": finite(law.standard_errors[name]),
+            "ci_low": finite(law.intervals[name][0]),
+            "ci_high": finite(law.intervals[name][1]),
             "p_value": None,
             "p_value_adjusted": None,
             "is_identified": name not in law.not_identified,
@@ -343,12 +337,12 @@ def _comparison_row(one: StudyComparison) -> dict[str, Any]:
         "objective": None,
         "choice": None,
         "quantity": found.quantity,
-        "estimate": _number(found.estimate),
+        "estimate": finite(found.estimate),
         "standard_error": None,
-        "ci_low": _number(found.low),
-        "ci_high": _number(found.high),
-        "p_value": _number(found.p_value),
-        "p_value_adjusted": _number(one.p_value_adjusted),
+        "ci_low": finite(found.low),
+        "ci_high": finite(found.high),
+        "p_value": finite(found.p_value),
+        "p_value_adjusted": finite(one.p_value_adjusted),
         "is_identified": bool(np.isfinite([found.low, found.high]).all()),
         "verdict": "withheld" if one.reasons else "released",
         "reasons": json.dumps(one.reasons),
@@ -361,7 +355,3 @@ def _plain(level: Any) -> Any:
     """A level as the study names it: 2 for 2.0."""
     value = level.item() if isinstance(level, np.generic) else level
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

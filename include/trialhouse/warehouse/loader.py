@@ -96,22 +96,24 @@ def load_landed(settings: Settings | None = None) -> LoadResult:
     settings = settings or get_settings()
     landing = LandingZone(settings.landing_dir)
     with open_writer(settings) as connection:
-        if is_old := is_of_an_older_version(connection):
-            _check_landed(connection, landing)
-    if is_old:
-        return rebuild(settings)
-    with open_writer(settings) as connection:
-        create_raw(connection)
-        ledger = connection.execute(f"SELECT path, sha256, status FROM raw.{LEDGER}").fetchall()
-        loaded = {path for path, _, status in ledger if status == "loaded"}
-        condemned = {(path, sha256) for path, sha256, status in ledger if status == "quarantined"}
-        missing = {path for path, _ in condemned} - loaded
-        new = [file for file in map(_file, landing.files()) if file.name not in loaded]
-        new.sort(key=lambda file: file.table in COMPLETING_TABLES)
-        results = [
-            _load_batch(connection, landing.root, new[start : start + FILES_PER_TRANSACTION], condemned, missing)
-            for start in range(0, len(new), FILES_PER_TRANSACTION)
-        ]
+        if not is_of_an_older_version(connection):
+            return _load_new(connection, landing)
+        _check_landed(connection, landing)
+    return rebuild(settings)
+
+
+def _load_new(connection: duckdb.DuckDBPyConnection, landing: LandingZone) -> LoadResult:
+    create_raw(connection)
+    ledger = connection.execute(f"SELECT path, sha256, status FROM raw.{LEDGER}").fetchall()
+    loaded = {path for path, _, status in ledger if status == "loaded"}
+    condemned = {(path, sha256) for path, sha256, status in ledger if status == "quarantined"}
+    missing = {path for path, _ in condemned} - loaded
+    new = [file for file in map(_file, landing.files()) if file.name not in loaded]
+    new.sort(key=lambda file: file.table in COMPLETING_TABLES)
+    results = [
+        _load_batch(connection, landing.root, new[start : start + FILES_PER_TRANSACTION], condemned, missing)
+        for start in range(0, len(new), FILES_PER_TRANSACTION)
+    ]
     return LoadResult(
         files=sum(result.files for result in results),
         rows=sum(result.rows for result in results),
