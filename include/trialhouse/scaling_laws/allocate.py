@@ -231,7 +231,7 @@ def _require_split(law: Law, cost: Powers) -> None:
     """By a product of powers each factor is worth the same at any place: all of a budget goes where it brings most."""
     if law.form.has_best_split:
         return
-    exponents = dict(zip(law.form.names, law.coordinates, strict=True))
+    exponents = {**dict(law.form.fixed), **law.parameters}
     worth = {
         column: float(exponents[name] / max(cost.exponents.get(role, 0.0), FREE))
         for (role, column), name in zip(law.sample.columns.items(), ("alpha", "beta"), strict=True)

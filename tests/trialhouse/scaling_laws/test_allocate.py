@@ -156,6 +156,10 @@ def test_a_product_of_powers_has_no_best_split_and_says_what_to_buy_first() -> N
         ForecastError, match=r"falls as C\^-0\.2\d if the budget goes into size and as C\^-0\.(19|20|21) if into data.*; buy size"
     ):
         allocate(law, 1e9, flops(law, 6))
+    known = form.with_fixed({"alpha": 0.25})
+    law = plain_law(known, make_sample(PLANTED["multiplicative"].table(0), known, outcome="y", columns=BOTH), DELTA, draws=50)
+    with pytest.raises(ForecastError, match=r"falls as C\^-0\.25 if the budget goes into size"):
+        allocate(law, 1e9, flops(law, 6))
 
 
 def test_a_measured_cost_is_fitted_and_said_so(law: Law) -> None:
