@@ -32,7 +32,7 @@ LawOutcome = Annotated[
 ]
 LawCluster = Annotated[str | None, typer.Option("--cluster", help="Column of the repeated unit.")]
 Farthest = Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")]
-LawForm = Annotated[str, typer.Option(help="The law's form (README.md, 'Laws'), or auto: what forecasts held-out trials best.")]
+LawForm = Annotated[str, typer.Option(help="One of those in include/trialhouse/scaling_laws/README.md, or auto: what forecasts best.")]
 Size = Annotated[str | None, typer.Option(help="Column: size of the network.")]
 Data = Annotated[str | None, typer.Option(help="Column: amount of training data.")]
 Width = Annotated[str | None, typer.Option(help="Column: width of the network.")]

@@ -17,7 +17,7 @@ class LawQuestion(SpecModel):
     question: str | None = None
     """The same in words."""
     form: Name = "auto"
-    """A form of `trialhouse fit` (README.md, 'Laws'); `auto` takes the one that forecasts held-out trials best."""
+    """A form of `trialhouse fit` (trialhouse/scaling_laws/README.md); `auto` takes the one that forecasts held-out trials best."""
     outcome: Name
     """A loss or an error, which is positive; for the form `bounded` a score between 0 and 1."""
     size: Name | None = None
