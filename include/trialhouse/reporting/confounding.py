@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from trialhouse.reporting.findings import Effect, Finding
 from trialhouse.reporting.formats import MISSING, title, words
 from trialhouse.studies.factors import TWINS
-
-if TYPE_CHECKING:
-    from trialhouse.reporting.answer import Effect, Finding
 
 
 def first_line(findings: Sequence[Finding], twin: str | None) -> str | None:

@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Any
 
 from trialhouse.reporting import figures, formats
-from trialhouse.reporting.answer import Answer, Effect, Finding, effects, method_name
+from trialhouse.reporting.answer import Answer
 from trialhouse.reporting.dose_response import DoseResponse, dose_responses
+from trialhouse.reporting.findings import Effect, Finding, effects, method_name
 from trialhouse.reporting.formats import as_number, is_number, joined, level_name, quantity, short_name, words
 from trialhouse.reporting.marts import Row, StudyData, details_of
 from trialhouse.studies.spec import HARDWARE_CLASS

@@ -15,8 +15,9 @@ from typing import Any
 from trialhouse.errors import WarehouseError
 from trialhouse.identity import NAME_PATTERN
 from trialhouse.reporting import choice, exported, formats, learning, panels, plots, robustness, survivorship
-from trialhouse.reporting.answer import Answer, Finding, RefuterSummary, answer_of
+from trialhouse.reporting.answer import Answer, RefuterSummary, answer_of
 from trialhouse.reporting.files import write_whole
+from trialhouse.reporting.findings import Finding
 from trialhouse.reporting.formats import counted, joined, level_name, words
 from trialhouse.reporting.graph_drawing import Arrows, arrows_of, draw
 from trialhouse.reporting.law_panels import LawSection, law_sections

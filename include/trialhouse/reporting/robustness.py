@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trialhouse.reporting import figures
-from trialhouse.reporting.answer import BOUNDS, Answer, Finding
+from trialhouse.reporting.answer import Answer
+from trialhouse.reporting.findings import BOUNDS, Finding
 from trialhouse.reporting.formats import MISSING, decimals_for, effect_text, is_number, number, title, words
 from trialhouse.reporting.marts import Row, StudyData, details_of
 

@@ -7,7 +7,8 @@ from io import StringIO
 from itertools import groupby
 from typing import Any
 
-from trialhouse.reporting.answer import Answer, Finding, Gate
+from trialhouse.reporting.answer import Answer, Gate
+from trialhouse.reporting.findings import Finding
 from trialhouse.reporting.formats import MISSING, level_name, title, words
 
 

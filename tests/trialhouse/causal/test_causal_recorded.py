@@ -12,7 +12,7 @@ import pytest
 from tests.trialhouse.causal.simulator import graphs, shipped_study, simulate
 from trialhouse.causal import Results, estimate_study
 from trialhouse.causal.sample import surviving
-from trialhouse.reporting.answer import SURVIVORS
+from trialhouse.reporting.findings import SURVIVORS
 from trialhouse.studies.catalogue import parse_study
 
 STUDY_ID = "study_0123456789abcdef"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from trialhouse.reporting.answer import Answer, Effect, Finding
+from trialhouse.reporting.answer import Answer
 from trialhouse.reporting.confounding import first_line
+from trialhouse.reporting.findings import Effect, Finding
 from trialhouse.reporting.formats import quantity
 
 
