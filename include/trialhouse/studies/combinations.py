@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,7 +133,8 @@ def _from_unit(factor: Factor, share: float) -> Level:
 class LatinSquare:
     """Draws a randomised factor so that its levels are balanced both ways: within each block, and over the blocks for each
     combination of the other factors. Levels go round the cells of a group in a random order; each block starts elsewhere.
-    Of several such factors each goes round in another rhythm, so that no two go together (Graeco-Latin squares).
+    Of several such factors each goes round in another rhythm, so that no two go together (Graeco-Latin squares). A factor that is
+    `constant_over` others has one level for each combination of the rest: the whole plots of a split-plot design.
 
     Parameters
     ----------
@@ -144,19 +146,33 @@ class LatinSquare:
         self._factor, self._blocks, self._rng, self._rank = factor, blocks, rng, rank
         self._squares: dict[tuple[Level, ...], tuple[list[int], list[int]]] = {}
 
-    def draw(self, cells: list[Cell], hardware_class: str, block: int) -> None:
-        """Set the factor in the cells of one block and class; groups are cells alike in `balanced_within`."""
-        groups: dict[tuple[Level, ...], list[Cell]] = {}
+    def plots(self, cells: list[Cell]) -> list[list[Cell]]:
+        """Cells that get one level: each its own, or those that differ in `constant_over` only. Asked before any factor is drawn."""
+        if not self._factor.constant_over:
+            return [[cell] for cell in cells]
+        plots: dict[tuple[tuple[Level, ...], int], list[Cell]] = {}
+        replicates: Counter[tuple[Level, ...]] = Counter()
         for cell in cells:
-            groups.setdefault((hardware_class, *(cell[name] for name in self._factor.balanced_within)), []).append(cell)
+            own = tuple(cell.values())
+            rest = tuple(level for name, level in cell.items() if name not in self._factor.constant_over)
+            plots.setdefault((rest, replicates[own]), []).append(cell)
+            replicates[own] += 1
+        return list(plots.values())
+
+    def draw(self, plots: Sequence[Sequence[Cell]], hardware_class: str, block: int) -> None:
+        """Set the factor in the plots of one block and class; groups are plots alike in `balanced_within`."""
+        groups: dict[tuple[Level, ...], list[Sequence[Cell]]] = {}
+        for plot in plots:
+            groups.setdefault((hardware_class, *(plot[0][name] for name in self._factor.balanced_within)), []).append(plot)
         for key, group in groups.items():
             if key not in self._squares:
                 self._squares[key] = self._shuffled(len(self._factor.levels)), self._shuffled(self._blocks)
             order, starts = self._squares[key]
-            for place, cell in enumerate(group):
+            for place, plot in enumerate(group):
                 # the place's last digit, and for a later factor another digit besides: pairs of levels then meet equally often
                 turn = place + (place // len(order) ** self._rank if self._rank else 0)
-                cell[self._factor.name] = self._factor.levels[order[(turn + starts[block]) % len(order)]]
+                for cell in plot:
+                    cell[self._factor.name] = self._factor.levels[order[(turn + starts[block]) % len(order)]]
 
     def _shuffled(self, count: int) -> list[int]:
         """As many numbers as asked for, each level's number equally often (give or take one), in random order."""

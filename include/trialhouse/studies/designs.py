@@ -212,8 +212,9 @@ def _units(study: Study, rng: np.random.Generator) -> Iterator[_Unit]:
         for hardware_class in study.hardware_classes:
             repeated = [(draw, replicate) for draw in drawn for replicate in range(study.design.replicates)]
             cells = [{**fixed, **block_cell, **draw.cell} for draw, _ in repeated]
-            for square in squares:
-                square.draw(cells, hardware_class, number)
+            plots = [square.plots(cells) for square in squares]
+            for square, of_square in zip(squares, plots, strict=True):
+                square.draw(of_square, hardware_class, number)
             seen: Counter[tuple[Level, ...]] = Counter()
             for cell, (draw, replicate) in zip(cells, repeated, strict=True):
                 if study.is_observational:  # what is drawn twice counts twice

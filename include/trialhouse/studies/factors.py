@@ -71,6 +71,9 @@ class Factor(SpecModel):
     """In a one-factor-at-a-time design: the level of this crossed factor while the others go through theirs."""
     balanced_within: tuple[Name, ...] = ()
     """For a randomised factor: crossed factors within whose levels it is also balanced."""
+    constant_over: tuple[Name, ...] = ()
+    """For a randomised factor: crossed factors over whose levels it is drawn once (a split-plot design, whose whole plots are the other
+    combinations), as for the lengths of one run that branch off it."""
     applies_when: AppliesWhen | None = None
     """Where the condition fails, the factor takes the value `otherwise` (there is no pruning method at ratio 0)."""
     otherwise: Level | None = None
@@ -118,6 +121,10 @@ class Factor(SpecModel):
             raise ValueError(f"reference must be a level of a crossed factor, got {self.reference!r}; {where}")
         if self.balanced_within and self.assignment != "randomised":
             raise ValueError(f"balanced_within is for randomised factors, got assignment {self.assignment!r}; {where}")
+        if self.constant_over and self.assignment != "randomised":
+            raise ValueError(f"constant_over is for randomised factors, got assignment {self.assignment!r}; {where}")
+        if both := [name for name in self.constant_over if name in self.balanced_within]:
+            raise ValueError(f"a factor is constant_over another or balanced_within it, got {both[0]!r} in both; {where}")
         return self
 
     @property

@@ -193,7 +193,7 @@ class Study(SpecModel):
             if (is_ladder and factor.assignment == "crossed") != (factor.reference is not None):
                 verb = "needs" if is_ladder else "takes no"
                 raise ValueError(f"a crossed factor of a {self.design.kind} design {verb} reference, got {factor.reference}; {where}")
-            others = [*factor.balanced_within, *([factor.applies_when.factor] if factor.applies_when else [])]
+            others = [*factor.balanced_within, *factor.constant_over, *([factor.applies_when.factor] if factor.applies_when else [])]
             for other in others:
                 if other not in names or self.factor(other).assignment != "crossed":
                     raise ValueError(f"factor {factor.name!r} must refer to a crossed factor, got {other!r}; {where}")

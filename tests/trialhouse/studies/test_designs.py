@@ -121,6 +121,28 @@ def test_a_fractional_factorial_takes_half_the_runs(content: dict[str, Any]) -> 
         assert signs[2] == signs[0] * signs[1]
 
 
+def test_a_factor_can_be_drawn_once_for_all_levels_of_another(content: dict[str, Any]) -> None:
+    content["factors"][3] |= {"balanced_within": [], "constant_over": ["pruning_ratio"]}
+    content["factors"].insert(3, {**content["factors"][3], "name": "threads", "constant_over": []})
+    content["design"] = {**content["design"], "replicates": 2, "sentinels": None}
+    ratio = content["factors"][1]["levels"]
+    content["factors"][2] = {"name": "pruning_method", "kind": "categorical", "levels": ["l1_structured", "l1_mask", "random_structured"]}
+    content["indicators"] = []
+    content["estimands"] = content["estimands"][:1]
+    _, trials = trials_of(content)
+    plots: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
+    for t in trials:
+        if not t.is_sentinel:
+            key = (t.hardware_class, t.block, t.replicate, t.factors["pruning_method"])
+            plots.setdefault(key, []).append((t.factors["pruning_ratio"], t.factors["batch_size"]))
+    assert len(plots) == 3 * 6 * 2 * 3
+    for plot in plots.values():
+        assert sorted(level for level, _ in plot) == sorted(ratio), "each plot has every level of what the draw is held over"
+        assert len({batch for _, batch in plot}) == 1
+    levels = Counter((key[0], plot[0][1]) for key, plot in plots.items())
+    assert set(levels.values()) == {6 * 2}, "balanced over blocks and plots"
+
+
 def test_replicates_are_trials_of_their_own(content: dict[str, Any]) -> None:
     content["design"]["replicates"] = 2
     _, trials = trials_of(content)

@@ -86,6 +86,15 @@ def test_shipped_studies_are_valid(path: Path) -> None:
         ),
         (lambda c: c["factors"][2].pop("otherwise"), "applies_when and otherwise go together"),
         (lambda c: c["factors"][3].update(balanced_within=["seed"]), "must refer to a crossed factor, got 'seed'; fix factor 'batch_size'"),
+        (lambda c: c["factors"][3].update(constant_over=["seed"]), "must refer to a crossed factor, got 'seed'; fix factor 'batch_size'"),
+        (
+            lambda c: c["factors"][1].update(constant_over=["batch_size"]),
+            "constant_over is for randomised factors, got assignment 'crossed'",
+        ),
+        (
+            lambda c: c["factors"][3].update(constant_over=["pruning_ratio"]),
+            "a factor is constant_over another or balanced_within it, got 'pruning_ratio' in both; fix factor 'batch_size'",
+        ),
         (lambda c: c["factors"][0].update(assignment="fixed"), "a fixed factor has one level, got 6"),
         (
             lambda c: c["factors"][4].update(levels=["a", "b", "c"]),
