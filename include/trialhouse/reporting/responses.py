@@ -86,11 +86,11 @@ def response_panels(data: StudyData) -> tuple[ResponsePanel, ...]:
         for row in data.laws:
             if row["law"] == question["name"]:
                 groups.setdefault(row["subgroup"], []).append(row)
-        found += [_panel(question, rows) for rows in groups.values()]
+        found += [_panel(question, rows, tuple(data.factors)) for rows in groups.values()]
     return tuple(found)
 
 
-def _panel(question: Mapping[str, Any], rows: Sequence[Row]) -> ResponsePanel:
+def _panel(question: Mapping[str, Any], rows: Sequence[Row], names: Sequence[str]) -> ResponsePanel:
     first = rows[0]
     choice: dict[str, Any] = json.loads(first["choice"]) if first["choice"] else {}
     observers = tuple(one["looks_at"] for one in choice.get("observers", ()))
@@ -114,7 +114,7 @@ def _panel(question: Mapping[str, Any], rows: Sequence[Row]) -> ResponsePanel:
         groups=tuple(
             (heading, DEFINITIONS[kind], own)
             for kind, heading in KINDS.items()
-            if (own := tuple(_effect(about, row, choice["scale"], looked) for about, row in shown if about["kind"] == kind))
+            if (own := tuple(_effect(about, row, choice["scale"], looked, names) for about, row in shown if about["kind"] == kind))
         ),
         observers=looked,
         errors=tuple(_errors(choice)),
@@ -124,7 +124,7 @@ def _panel(question: Mapping[str, Any], rows: Sequence[Row]) -> ResponsePanel:
     )
 
 
-def _effect(about: Mapping[str, Any], row: Row, scale: str, observers: Sequence[str]) -> EffectRow:
+def _effect(about: Mapping[str, Any], row: Row, scale: str, observers: Sequence[str], names: Sequence[str]) -> EffectRow:
     of = quantity(row["outcome"])
 
     def text(value: float | None) -> str:
@@ -135,15 +135,22 @@ def _effect(about: Mapping[str, Any], row: Row, scale: str, observers: Sequence[
 
     ends = (text(row["ci_low"]), text(row["ci_high"]))
     return EffectRow(
-        name=words(row["quantity"].split(" = ")[0]) if about["kind"] == "main" else row["quantity"],
+        name=words(row["quantity"].split(" = ")[0]) if about["kind"] == "main" else _named(row["quantity"], names),
         levels=" → ".join(about["levels"]) if about["levels"] else MISSING,
         change=text(row["estimate"]),
         interval=MISSING if MISSING in ends else f"{ends[0]} to {ends[1]}",
         p=p_text(row["p_value_adjusted"]),
         is_sure=row["p_value_adjusted"] is not None and row["p_value_adjusted"] < 0.05,
         passive=tuple(text(about["passive"].get(name)) for name in (row["quantity"], *observers)),
-        sentence=re.sub(r"-(?=\d)", "−", (row["sentence"] or "").replace("->", "→")),
+        sentence=re.sub(r"-(?=\d)", "−", _named(row["sentence"] or "", names).replace("->", "→")),
     )
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    """The engine's text with the factors' names in words, and products with their sign."""
+    for name in names:
+        text = re.sub(rf"\b{re.escape(name)}\b", words(name), text)
+    return text.replace(" x ", " × ")
 
 
 def _errors(choice: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:

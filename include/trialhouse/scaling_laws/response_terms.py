@@ -117,7 +117,7 @@ def _mains(column: pd.Series[Any], levels: Sequence[Any] | None) -> Iterator[Ter
         places = np.log(values) if values.min() > 0 else values
         centre = float(places.mean())
         low, high = float(places.min()) - centre, float(places.max()) - centre
-        yield Term(name, "main", places - centre, high - low, (f"{values.min():g}", f"{values.max():g}"), (low, high))
+        yield Term(name, "main", places - centre, high - low, (_written(values.min()), _written(values.max())), (low, high))
         return
     present = set(column)
     ordered = [level for level in levels or sorted(present, key=str) if level in present]
@@ -125,6 +125,10 @@ def _mains(column: pd.Series[Any], levels: Sequence[Any] | None) -> Iterator[Ter
         dummy = (column == level).to_numpy(dtype=float)
         centre = float(dummy.mean())
         yield Term(f"{name} = {level}", "main", dummy - centre, 1.0, (str(ordered[0]), str(level)), (-centre, 1 - centre))
+
+
+def _written(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e4 else f"{value:,.10g}"
 
 
 def _products(mains: Sequence[Term]) -> Iterator[Term]:

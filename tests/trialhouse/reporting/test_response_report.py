@@ -55,7 +55,7 @@ def test_the_page_has_the_numbers_that_landed(house: tuple[tuple[ResponsePanel, 
     assert [panel.where for panel in panels] == ["laptop", "PC", "server"]
     server = panels[2]
     (row,) = (row for row in rows if row["quantity"] == "pruning_ratio x batch_size" and "server" in row["subgroup"])
-    (shown,) = (one for _, _, own in server.groups for one in own if one.name == "pruning_ratio x batch_size")
+    (shown,) = (one for _, _, own in server.groups for one in own if one.name == "pruning ratio × batch size")
     assert shown.change == f"{np.expm1(row['estimate']):+.1%}"
     assert shown.interval == f"{np.expm1(row['ci_low']):+.1%} to {np.expm1(row['ci_high']):+.1%}"
     assert shown.is_sure

@@ -61,7 +61,7 @@ def test_a_planted_interaction_is_found_with_its_size(interacting: Response) -> 
     assert found.low < -0.03 * span < found.high
     assert all(one.p_adjusted > 0.05 for one in interacting.effects if one.term.kind == "interaction" and one is not found)
     # do(width) at either end of the data is its average and half of the interaction less or more: -24% and -43%
-    assert found.sentence == "do(width: 8 -> 64) changes loss by -23.9% at n_train 100 and by -42.9% at n_train 10000"
+    assert found.sentence == "do(width: 8 -> 64) changes loss by -23.9% at n_train 100 and by -42.9% at n_train 10,000"
 
 
 def test_main_effects_are_averages_over_the_design(interacting: Response) -> None:
