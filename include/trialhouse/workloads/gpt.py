@@ -19,7 +19,8 @@ from trialhouse.learning.data import Data
 from trialhouse.learning.recipe import Schedule
 from trialhouse.learning.text import Alphabet, Windows, count_windows
 from trialhouse.workloads import corpora, hub
-from trialhouse.workloads.network_learner import LearnerSettings, NetworkLearner
+from trialhouse.workloads.learner_settings import LearnerSettings
+from trialhouse.workloads.network_learner import NetworkLearner
 
 if TYPE_CHECKING:
     import torch

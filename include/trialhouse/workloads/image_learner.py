@@ -8,7 +8,8 @@ from trialhouse.capabilities.protocol import Exam
 from trialhouse.learning.data import Data, Shifted
 from trialhouse.workloads import datasets, image_data
 from trialhouse.workloads.image_data import ImageData
-from trialhouse.workloads.network_learner import LearnerSettings, NetworkLearner
+from trialhouse.workloads.learner_settings import LearnerSettings
+from trialhouse.workloads.network_learner import NetworkLearner
 
 if TYPE_CHECKING:
     import torch
