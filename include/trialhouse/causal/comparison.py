@@ -160,6 +160,7 @@ class _Approach:
             is_binary=not question.is_quantity,
             instruments=case.identification.instruments,
             modifiers=case.modifiers,
+            is_assigned=case.is_random,
         )
 
     @cached_property

@@ -49,6 +49,8 @@ class Sample:
         Columns by which effects may differ, where the graph names any.
     categorical
         Columns that are categories though they may be numbers.
+    is_assigned
+        Whether a design assigned the treatment, perhaps balanced over the repeated units.
     """
 
     frame: pd.DataFrame
@@ -63,6 +65,7 @@ class Sample:
     instruments: tuple[str, ...] = ()
     modifiers: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    is_assigned: bool = False
 
     @property
     def matrix(self) -> Array:
@@ -189,6 +192,7 @@ def make_sample(
     is_binary: bool = True,
     instruments: Sequence[str] = (),
     modifiers: Sequence[str] = (),
+    is_assigned: bool = False,
 ) -> Sample:
     """The rows of a contrast as numbers.
 
@@ -206,6 +210,8 @@ def make_sample(
         Column of the repeated units.
     instruments, modifiers
         Columns with these roles.
+    is_assigned
+        Whether a design assigned the treatment.
     """
     index = frame.index
     encoded = encode(frame, [name for name in covariates if frame[name].nunique() > 1], categorical)
@@ -223,6 +229,7 @@ def make_sample(
         instruments=tuple(instruments),
         modifiers=tuple(modifiers),
         categorical=tuple(categorical),
+        is_assigned=is_assigned,
     )
 
 

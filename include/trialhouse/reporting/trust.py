@@ -47,16 +47,19 @@ def doubts_of(data: StudyData) -> tuple[str, ...]:
 
 
 def _false_positives(data: StudyData) -> Trust:
-    """Share of comparisons of equal treatments that find a difference, before any correction."""
+    """Share of comparisons of equal treatments that find a difference, before any correction between outcomes.
+
+    Comparisons of one outcome in one place share trials and labels: they are one, with Bonferroni's correction.
+    """
     from trialhouse.causal.inference import exact_interval
 
     question = "Do equal treatments differ?"
-    primary = {row["estimate_id"] for row in data.estimates if row["is_primary"]}
-    p_values = [
-        row["p_value"]
-        for row in data.refutations
-        if row["refuter"] == "placebo_arms" and row["estimate_id"] in primary and is_number(row["p_value"])
-    ]
+    places = {row["estimate_id"]: (row["outcome"], row["subgroup_column"], row["subgroup"]) for row in data.estimates if row["is_primary"]}
+    shared: dict[tuple[str, ...], list[float]] = {}
+    for row in data.refutations:
+        if row["refuter"] == "placebo_arms" and row["estimate_id"] in places and is_number(row["p_value"]):
+            shared.setdefault(places[row["estimate_id"]], []).append(row["p_value"])
+    p_values = [min(1.0, len(own) * min(own)) for own in shared.values()]
     if not p_values:
         return Trust(question, "Not asked: no estimate has arms that differ in a placebo label only.", None)
     hits = sum(p_value < ALPHA for p_value in p_values)

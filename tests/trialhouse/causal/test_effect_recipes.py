@@ -236,3 +236,26 @@ def test_the_median_over_repeats_adds_how_far_they_lie_apart() -> None:
     error = repeats[0].standard_error
     assert middle.estimate == pytest.approx(4)
     assert middle.standard_error == pytest.approx(np.median([np.hypot(error, 3), error, np.hypot(error, 6)]))
+
+
+def test_double_ml_is_right_in_a_design_that_is_balanced_over_the_units() -> None:
+    """What a fold lacks of a combination, the others have with the other arm: six units, each with all sizes, two Latin squares."""
+    rng = np.random.default_rng(0)
+    runs = [
+        {"unit": unit, "width": place // 2, "depth": place % 2, "data": (place + unit) % 3, "t": (place + place // 3 + unit) % 2}
+        for unit in range(6)
+        for place in range(8)
+    ]
+    frame = pd.DataFrame([{**run, "steps": steps} for run in runs for steps in range(5)])
+    frame["y"] = EFFECT * frame["t"] - frame["width"] * (0.1 + 0.025 * frame["steps"] + 0.05 * frame["depth"]) - 0.15 * frame["steps"]
+    frame["y"] += rng.normal(0, 0.02, len(frame))
+    names = ("unit", "width", "depth", "data", "steps")
+    sample = make_sample(
+        frame, treatment="t", outcome="y", arms=frame["t"], covariates=names, categorical=names, cluster="unit", is_assigned=True
+    )
+    line, found = (fit_recipe(name, sample) for name in ("adjusted_linear", "double_ml"))
+    # four standard errors of the line, .029; where the outcome is learned with the effect in it, it is .05 off
+    assert abs(found.inference.estimate - EFFECT) < 4 * line.inference.standard_error < 0.03
+    treatment, outcome = found.nuisance_r2
+    assert treatment == pytest.approx(0, abs=1e-9)
+    assert 0 < outcome < 1

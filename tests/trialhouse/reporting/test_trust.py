@@ -91,3 +91,17 @@ def test_what_is_not_known_says_why(make_warehouse):
     assert rows["Does it drift?"].found == "Not known: no trial finished."
     assert "Not asked" in rows["Do equal treatments differ?"].found
     assert found(make_warehouse, lambda tables: tables["marts.fct_measurement_checks"].clear()) == {}
+
+
+def test_comparisons_of_one_outcome_in_one_place_are_one_comparison(make_warehouse):
+    def share(tables):
+        of = {row["estimate_id"]: row for row in tables["marts.fct_estimates"]}
+        first, second, *rest = (row for row in tables["marts.fct_refutations"] if row["refuter"] == "placebo_arms")
+        names = ("outcome", "subgroup_column", "subgroup")
+        of[second["estimate_id"]] |= {name: of[first["estimate_id"]][name] for name in names}
+        first["p_value"], second["p_value"] = 0.02, 0.03
+        for row in rest:
+            row["p_value"] = 0.5
+
+    row = found(make_warehouse, share)["Do equal treatments differ?"]
+    assert row.found.startswith("1 of 12 A/A comparisons")  # .04, Bonferroni's, where two hits of 13 were counted

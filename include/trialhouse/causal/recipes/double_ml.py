@@ -34,6 +34,12 @@ def double_ml(sample: Sample, *, name: str, seed: int, family: str, settings: Ma
     Folds never split a repeated unit. Where the covariates include the repeated units, these are taken out first, as
     differences from each unit's mean (Clarke & Polselli 2025): a fold has no rows of a unit that it predicts.
 
+    A design that is balanced over the units makes the folds depend on each other: what one lacks of a combination, the others have,
+    with another treatment. A learner of the outcome would then predict what the other treatment does. So of an assigned treatment
+    a first linear estimate times the treatment is taken from the outcome before it is learned, and added again: the learner's target is
+    E[Y | W] either way, since E[Y - bT | W] + b E[T | W] is the same for every b. And where its learner predicts the treatment worse
+    than its mean does, the mean stands.
+
     Parameters
     ----------
     family, settings
@@ -44,7 +50,8 @@ def double_ml(sample: Sample, *, name: str, seed: int, family: str, settings: Ma
         return Fit(name, Inference(math.nan, note=plain.note))
     if len(sample.arms) < MIN_ROWS:
         return Fit(name, Inference(math.nan, note=f"cross-fitting needs at least {MIN_ROWS} trials"))
-    remainders, r2 = zip(*_cross_fit(sample, seed, family, settings, repeats), strict=True)
+    start = plain.estimate if sample.is_assigned else 0.0
+    remainders, r2 = zip(*_cross_fit(sample, start, seed, family, settings, repeats), strict=True)
     found = [_final_stage(left.treatment, left.outcome, left.clusters) for left in remainders]
     estimates = np.array([one.estimate for one in found])
     if np.isnan(estimates).any():
@@ -62,11 +69,12 @@ def double_ml(sample: Sample, *, name: str, seed: int, family: str, settings: Ma
 
 
 def _cross_fit(
-    sample: Sample, seed: int, family: str, settings: Mapping[str, Any], repeats: int
+    sample: Sample, start: float, seed: int, family: str, settings: Mapping[str, Any], repeats: int
 ) -> Iterator[tuple[Partialled, tuple[float, float]]]:
+    """Remainders of each repeat and the nuisances' R2; `start` is the effect that the outcome is learned without."""
     from econml.dml import LinearDML
 
-    treatment, outcome, clusters = sample.arms, sample.values, sample.clusters
+    treatment, outcome, clusters = sample.arms, sample.values - start * sample.arms, sample.clusters
     seen = features(family, sample.matrix)
     if clusters is not None and stands_for_units(sample.matrix, clusters):
         treatment, outcome, seen = (within(column, clusters) for column in (treatment, outcome, seen))
@@ -81,10 +89,12 @@ def _cross_fit(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lasso paths that stop early choose a slightly larger penalty
             recipe.fit(outcome / scale, treatment, X=None, W=seen, cache_values=True, inference=None)
-        left_outcome, left_treatment, _, _ = recipe.residuals_
+        left_outcome, left_treatment = (np.ravel(column) for column in recipe.residuals_[:2])
+        if sample.is_assigned and _r2(left_treatment, treatment) < 0:
+            left_treatment = treatment - treatment.mean()
         basis = linear_basis(np.empty((len(outcome), 0)))
-        left = Partialled(left_treatment.ravel(), left_outcome.ravel() * scale, basis, clusters)
-        yield left, (_r2(left.treatment, treatment), _r2(left.outcome, outcome))
+        left = Partialled(left_treatment, left_outcome * scale + start * left_treatment, basis, clusters)
+        yield left, (_r2(left.treatment, treatment), _r2(left.outcome, outcome + start * treatment))
 
 
 def _r2(left: Array, values: Array) -> float:
