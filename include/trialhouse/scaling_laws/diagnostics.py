@@ -20,18 +20,20 @@ OFF = 6.0
 """Robust standard deviations from the curve that make a point an outlier."""
 NEAR = 1.5
 """Loss per row, over the lowest, up to which a range is as good as any."""
+OF_A_LEVEL, FEWEST_LEVELS, MOST_LEVELS = 5, 4, 10
+"""Neighbouring rows that are one level, and how many such levels there are."""
 RISE_LEVEL, TRANSIENT_LEVEL, MISFIT_LEVEL = 1e-3, 1e-2, 1e-3
 """False alarms per table, the first two Bonferroni-corrected."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The outcome at each level of the one factor: its mean on the form's scale and how many rows it is of."""
+    """The outcome at each level of the one factor: its mean on the form's scale, of how many rows, and how far one row scatters there."""
 
     log_n: Array
     means: Array
     counts: NDArray[np.int64]
-    noise: float
+    noise: Array
     freedom: int
 
 
@@ -42,27 +44,51 @@ def levels(form: Form, sample: LawSample) -> Levels:
     means = np.bincount(place, weights=target) / counts
     repeats = len(target) - len(means)
     if repeats >= 5:
-        return Levels(log_n, means, counts, float(np.sqrt(((target - means[place]) ** 2).sum() / repeats)), repeats)
-    gaps = np.diff(log_n)
-    share = gaps[1:] / (gaps[1:] + gaps[:-1])
-    bends = (means[1:-1] - share * means[:-2] - (1 - share) * means[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2)
+        return Levels(log_n, means, counts, np.full(len(means), np.sqrt(((target - means[place]) ** 2).sum() / repeats)), repeats)
+    bends = _bends(log_n, means)
     noise = 1.4826 * float(np.median(np.abs(bends))) if len(bends) else 0.0
-    return Levels(log_n, means, counts, noise, max(len(bends) // 2, 1))
+    return Levels(log_n, means, counts, np.full(len(means), noise), max(len(bends) // 2, 1))
 
 
-def turning(form: Form, sample: LawSample) -> str | None:
-    """Non-monotone data (double descent, overfitting): both a rise and a fall that noise does not explain."""
+def neighbours(form: Form, sample: LawSample) -> Levels:
+    """Levels for a factor that is never the same twice, where rows scatter unequally: neighbouring rows are one level.
+
+    The scatter is that of rows about their two neighbours: of all of them, or that of the level's own where it is larger. A median,
+    as in `levels`, would be that of the ends, where scores hardly scatter, and make turns of what scatters on their way.
+    """
+    order = np.argsort(sample.points["n"], kind="stable")
+    log_n, target = sample.points["n"][order], form.on_scale(sample.outcome)[order]
+    count = min(max(len(order) // OF_A_LEVEL, FEWEST_LEVELS), MOST_LEVELS)
+    place = np.arange(len(order)) * count // len(order)
+    sizes = np.bincount(place)
+    squares = _bends(log_n, target) ** 2
+    own = np.bincount(place[1:-1], weights=squares, minlength=count) / np.maximum(np.bincount(place[1:-1], minlength=count), 1)
+    noise = np.sqrt(np.maximum(own, squares.mean()))
+    means = [np.bincount(place, weights=values) / sizes for values in (log_n, target)]
+    return Levels(means[0], means[1], sizes, noise, max(len(squares) // 2, 1))
+
+
+def _bends(at: Array, values: Array) -> Array:
+    """How far each but the ends is off the line between its neighbours, in units of one's own scatter."""
+    gaps = np.diff(at)
+    share = gaps[1:] / np.maximum(gaps[1:] + gaps[:-1], 1e-300)
+    return np.asarray((values[1:-1] - share * values[:-2] - (1 - share) * values[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2))
+
+
+def turning(form: Form, sample: LawSample, found: Levels | None = None) -> str | None:
+    """Non-monotone data (double descent, overfitting): both a rise and a fall that noise does not explain; `found` in place of `levels`."""
     if form.roles != ("n",) or not form.is_monotone:
         return None
     from scipy import stats
 
-    found = levels(form, sample)
+    found = found or levels(form, sample)
     count = len(found.means)
-    if count < 4 or (found.noise == 0 and not _turns(found.means)):
+    if count < 4 or (not found.noise.any() and not _turns(found.means)):
         return None
     later, earlier = np.tril_indices(count, -1)
     change = found.means[later] - found.means[earlier]
-    error = found.noise * np.sqrt(1 / found.counts[later] + 1 / found.counts[earlier])
+    spread = found.noise**2 / found.counts
+    error = np.sqrt(spread[later] + spread[earlier])
     score = change / np.maximum(error, 1e-12 * np.abs(found.means).max() + 1e-300)
     critical = float(stats.t.isf(RISE_LEVEL / len(change), found.freedom))
     if score.max() <= critical or score.min() >= -critical:
@@ -108,7 +134,9 @@ def together(sample: LawSample) -> str | None:
     )
 
 
-def outliers(form: Form, sample: LawSample, coordinates: Array) -> str | None:
+def outliers(
+    form: Form, sample: LawSample, coordinates: Array, remedy: str = "; --drop-highest leaves the highest out, and says so"
+) -> str | None:
     """Rows far off the curve; they stay, and the Huber loss limits their weight."""
     level, _ = form.curve(coordinates[None], sample.points)
     residuals = form.on_scale(sample.outcome) - level[0]
@@ -121,11 +149,11 @@ def outliers(form: Form, sample: LawSample, coordinates: Array) -> str | None:
     rows = ", ".join(str(row) for row in sample.rows[far][:10]) + (", ..." if len(far) > 10 else "")
     return (
         f"{len(far)} of {len(sample)} rows lie more than {OFF:g} robust standard deviations off the curve (rows {rows}, from 0): "
-        "they are kept with limited weight; --drop-highest leaves the highest out, and says so"
+        f"they are kept with limited weight{remedy}"
     )
 
 
-def misfit(form: Form, sample: LawSample, coordinates: Array) -> str | None:
+def misfit(form: Form, sample: LawSample, coordinates: Array, remedy: str = "; hold other forms against it (--form auto)") -> str | None:
     """A pattern along a factor that the curve leaves: ranks of residuals on squares, cubes and products of the factors."""
     from scipy import stats
 
@@ -145,7 +173,7 @@ def misfit(form: Form, sample: LawSample, coordinates: Array) -> str | None:
         return None
     return (
         "what the curve leaves follows a pattern along the factors: the form is not quite theirs, and intervals, which take it for true, "
-        "are too short; hold other forms against it (--form auto)"
+        f"are too short{remedy}"
     )
 
 

@@ -71,6 +71,21 @@ class Law:
         return "withheld" if self.reasons else "released"
 
     @property
+    def about(self) -> set[str]:
+        """Columns: the factors, and what they move."""
+        return {*self.sample.columns.values(), self.sample.outcome_name}
+
+    @property
+    def least_places(self) -> int:
+        """Fewest values of its factors, or combinations of them, that determine its curve."""
+        return len(self.form.parameters)
+
+    @property
+    def supposed(self) -> str:
+        """What every forecast of it takes for true."""
+        return f"the law's form ({self.form.name}) holds where there are no trials"
+
+    @property
     def parameters(self) -> dict[str, float]:
         """Values by name; empty where no curve was drawn."""
         if not len(self.coordinates):

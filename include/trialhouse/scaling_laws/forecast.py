@@ -236,7 +236,7 @@ def assumptions(law: Law, assignment: Assignment) -> dict[str, str]:
         "unknown": f"how {columns} came about was not said (--assignment): unless a design assigned them, {unless}",
     }[assignment]
     return {
-        "causal": f"{causal}; and the law's form ({law.form.name}) holds where there are no trials",
+        "causal": f"{causal}; and {law.supposed}",
         "correlational": "whatever goes with what it looks at in these trials will go with it again: it holds nothing, so it answers "
         "'what do we expect to see', not 'what if we intervene'",
     }

@@ -184,8 +184,8 @@ def held_out(law: Law, *, top: float = 0.2, inner: float = 0.2, seed: int = 0) -
     parts = split(sample, top=top, inner=inner, seed=seed)
     seen = sample.only(parts.fit)
     places = len(np.unique(np.column_stack(list(seen.points.values())).round(9), axis=0))
-    needed = len(law.form.parameters)
-    if places <= needed or len(seen) < needed + 2:
+    needed = law.least_places
+    if places <= needed or len(seen) < len(law.form.parameters) + 2:
         remain = f"{places} when some are held out"
         raise ForecastError(f"a held-out check of {law.form.name} needs trials at more than {needed} places", remain, "add trials")
     frozen = law.refitted(seen, draws=DRAWS, seed=seed)

@@ -210,9 +210,8 @@ def in_words(value: float) -> str:
 def moves_along(frame: pd.DataFrame, law: Law) -> list[str]:
     """Sentences about columns that go with a factor of the law, are none of it, and so are held by nothing."""
     rows = frame.iloc[law.sample.rows]
-    used = {*law.sample.columns.values(), law.sample.outcome_name}
     found = []
-    for name in (name for name in frame.select_dtypes("number") if name not in used):
+    for name in (name for name in frame.select_dtypes("number") if name not in law.about):
         values = rows[name].to_numpy(dtype=float)
         if not (np.isfinite(values) & (values > 0)).all() or np.ptp(values) < 1e-9 * values.max():
             continue

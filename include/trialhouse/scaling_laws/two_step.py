@@ -10,10 +10,12 @@ herd of models, section 3.2.1, where the sigmoid is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws import diagnostics
@@ -27,7 +29,7 @@ from trialhouse.scaling_laws.solver import minimise
 
 RELATED = 0.01
 """One-sided p-value of the rank correlation between loss and score from which on a loss tells nothing about a score."""
-MAP = "score = chance + (ceiling - chance) / (1 + exp(k (L - L0)))"
+MAP_NAME = "score_map"
 SOURCE = "Gadre et al. (2024), equation 5; Dubey et al. (2024), Llama 3, section 3.2.1"
 
 
@@ -39,6 +41,8 @@ class TwoStepLaw(Law):
     ----------
     loss
         The law of the loss.
+    map
+        The second step alone, a law of the score in the loss (`n`), with its own intervals, reasons and warnings.
     scores
         Of all rows of its table, NaN where there is none.
     chance, ceiling
@@ -46,9 +50,25 @@ class TwoStepLaw(Law):
     """
 
     loss: Law = field(kw_only=True)
+    map: Law = field(kw_only=True)
     scores: pd.Series[float] = field(kw_only=True)
     chance: float | None = field(kw_only=True)
     ceiling: float = field(kw_only=True)
+
+    @property
+    def about(self) -> set[str]:
+        """The loss as well."""
+        return {*super().about, *self.loss.about}
+
+    @property
+    def least_places(self) -> int:
+        """Those of the law of the loss: the map has as many losses as there are trials."""
+        return self.loss.least_places
+
+    @property
+    def supposed(self) -> str:
+        """That the loss tells the score, too."""
+        return f"{super().supposed}, and {self.loss.sample.outcome_name} tells {self.sample.outcome_name} alike, whatever changed it"
 
     def refitted(self, part: LawSample, *, draws: int, seed: int = 0) -> Law:
         """Both steps again, of some of the trials."""
@@ -92,8 +112,8 @@ def score_map(ceiling: float = 1.0) -> Form:
         return np.array([[c, place, np.log(k / width)] for c in chances for place in places for k in (1, 3, 10, 30)])
 
     return Form(
-        name="score_map",
-        formula=MAP,
+        name=MAP_NAME,
+        formula=f"score = chance + ({ceiling:g} - chance) / (1 + exp(k (L - L0)))",
         source=SOURCE,
         applies="scores are of the trials whose losses these are, and rise as the loss falls",
         roles=("n",),
@@ -139,51 +159,81 @@ def two_step(
     """
     if law.drawn is None or not law.form.is_log:
         raise LawError("a two-step law starts from a law of a loss that has a curve", law.form.name, "name another --outcome or --form")
-    form = _known(chance, ceiling)
-    sample, has_score = _scored(law, frame, score, form, ceiling)
-    there = replace(sample, points={"n": np.log(law.sample.outcome[has_score])}, columns={"n": law.sample.outcome_name})
-    best = optimum(form, there.points, there.outcome, law.delta)
-    weights = law.drawn.weights[:, has_score]
-    start = np.tile(best.coordinates, (len(weights), 1))
-    solved = minimise(form, there.points, there.outcome, start, weights=weights, delta=law.delta)
-    drawn = Draws(solved.coordinates, solved.objective, weights, float(solved.is_converged.mean()))
-    ends = np.full((len(best.coordinates), 2), np.nan)
-    not_identified: dict[str, str] = {}
-    reasons: list[str] = []
-    warnings: list[str] = []
+    own = fit_map(law.sample, law.drawn.weights, frame, score, chance=chance, ceiling=ceiling, delta=law.delta)
+    points = law.sample.only(np.isin(law.sample.rows, own.sample.rows)).points
     if not is_plain:
-        reasons = diagnostics.sentences([_unrelated(there), diagnostics.turning(form, there)])
-        if not reasons:
-            ends = profile_intervals(form, there, best.coordinates, best.objective, drawn, law.delta)
-            not_identified = _not_identified(form, best.coordinates, ends)
-        reasons += not_identified.values()
-        doubts = [diagnostics.misfit(form, there, best.coordinates), diagnostics.outliers(form, there, best.coordinates)]
-        warnings = [f"map from loss to score: {one}" for one in [*reasons, *diagnostics.sentences(doubts)]]
+        own = _judged(own, points, law.sample.columns)
+    assert own.drawn is not None
     return TwoStepLaw(
-        form=_composed(law.form, form),
-        sample=sample,
-        coordinates=np.concatenate([law.coordinates, best.coordinates]),
-        objective=best.objective,
+        form=_composed(law.form, own.form),
+        sample=replace(own.sample, points=points, columns=law.sample.columns),
+        coordinates=np.concatenate([law.coordinates, own.coordinates]),
+        objective=own.objective,
         delta=law.delta,
-        ends=np.concatenate([law.ends, ends]),
-        drawn=replace(drawn, coordinates=np.concatenate([law.drawn.coordinates, drawn.coordinates], axis=1)),
-        not_identified={**law.not_identified, **not_identified},
-        warnings=(*law.warnings, *warnings),
-        reasons=(*law.reasons, *reasons),
-        search={
-            "starts": best.starts,
-            "reached": best.reached,
-            "is_confirmed": best.confirmed,
-            "draws": len(weights),
-            "loss": law.to_dict(),
-        },
+        ends=np.concatenate([law.ends, own.ends]),
+        drawn=replace(own.drawn, coordinates=np.concatenate([law.drawn.coordinates, own.drawn.coordinates], axis=1)),
+        not_identified={**law.not_identified, **own.not_identified},
+        warnings=(*law.warnings, *(f"map from loss to score: {one}" for one in own.warnings)),
+        reasons=(*law.reasons, *own.reasons),
+        search={**own.search, "loss": law.to_dict()},
         choice=law.choice,
         regimes=law.regimes,
         loss=law,
+        map=own,
         scores=frame[score],
         chance=chance,
         ceiling=ceiling,
     )
+
+
+def fit_map(
+    losses: LawSample, weights: Array, frame: pd.DataFrame, score: str, *, chance: float | None, ceiling: float, delta: float
+) -> Law:
+    """The second step alone, as `plain_law`: no intervals of parameters, and no reasons to withhold.
+
+    Parameters
+    ----------
+    losses, weights
+        Of the law of the loss: its points, and the weights (draws x n) of its bootstrap.
+    frame, score, chance, ceiling
+        As in `two_step`, and so are the errors.
+    delta
+        Of the Huber loss, in scores.
+    """
+    form = _known(chance, ceiling)
+    there, has_score = _scored(losses, frame, score, form, ceiling)
+    best = optimum(form, there.points, there.outcome, delta)
+    kept = weights[:, has_score]
+    solved = minimise(form, there.points, there.outcome, np.tile(best.coordinates, (len(kept), 1)), weights=kept, delta=delta)
+    drawn = Draws(solved.coordinates, solved.objective, kept, float(solved.is_converged.mean()))
+    search = {"starts": best.starts, "reached": best.reached, "is_confirmed": best.confirmed, "draws": len(kept)}
+    ends = np.full((len(best.coordinates), 2), np.nan)
+    return Law(form, there, best.coordinates, best.objective, delta, ends, drawn, {}, (), (), search)
+
+
+def _judged(own: Law, factors: Points, names: Mapping[str, str]) -> Law:
+    """A map with the intervals of its parameters, and what should keep one from believing it; `factors` are those of its trials."""
+    assert own.drawn is not None
+    form, there = own.form, own.sample
+    lost = len(there.left_out.get(_without(there.outcome_name), ()))
+    told = (
+        [f"{lost} of {lost + len(there)} trials have no {there.outcome_name} and serve the law of {there.columns['n']} alone"]
+        if lost
+        else []
+    )
+    if reasons := diagnostics.sentences([_unrelated(there), diagnostics.turning(form, there, diagnostics.neighbours(form, there))]):
+        nothing = dict.fromkeys(form.names, reasons[0])
+        return replace(own, not_identified=nothing, reasons=tuple(reasons), warnings=(*reasons, *told))
+    ends = profile_intervals(form, there, own.coordinates, own.objective, own.drawn, own.delta)
+    not_identified = _not_identified(form, own.coordinates, ends)
+    reasons = list(not_identified.values())
+    found = [
+        diagnostics.misfit(form, there, own.coordinates, remedy=""),
+        _goes_past(own, factors, names),
+        diagnostics.outliers(form, there, own.coordinates, remedy=""),
+    ]
+    warnings = (*reasons, *told, *diagnostics.sentences(found))
+    return replace(own, ends=ends, not_identified=not_identified, reasons=tuple(reasons), warnings=warnings)
 
 
 def _known(chance: float | None, ceiling: float) -> Form:
@@ -194,23 +244,32 @@ def _known(chance: float | None, ceiling: float) -> Form:
     return score_map(ceiling).with_fixed({} if chance is None else {"chance": chance})
 
 
-def _scored(law: Law, frame: pd.DataFrame, score: str, form: Form, ceiling: float) -> tuple[LawSample, np.ndarray]:
-    """The law's points with the score as their outcome, and which of the law's rows have one."""
+def _scored(losses: LawSample, frame: pd.DataFrame, score: str, form: Form, ceiling: float) -> tuple[LawSample, NDArray[np.bool_]]:
+    """The scores by their losses, and which of the losses have one."""
     if score not in frame.columns:
         raise LawError("column must be one of the table's", repr(score), f"it has {', '.join(map(str, frame.columns))}")
     if not pd.api.types.is_numeric_dtype(frame[score]) or pd.api.types.is_bool_dtype(frame[score]):
         raise LawError(f"score {score!r} must be numbers", str(frame[score].dtype), "convert it or choose another")
-    values = frame[score].to_numpy(dtype=float, na_value=np.nan)[law.sample.rows]
+    values = frame[score].to_numpy(dtype=float, na_value=np.nan)[losses.rows]
     has_score = np.isfinite(values)
     if ((values < 0) | (values > ceiling))[has_score].any():
         wrong = values[has_score & ((values < 0) | (values > ceiling))][0]
-        raise LawError(f"score {score!r} must be in [0, {ceiling:g}]", f"{wrong:g}", "rescale it or state its --ceiling")
+        raise LawError(f"score {score!r} must be in [0, {ceiling:g}]", f"{wrong:g}", "rescale it or state its ceiling")
     needed = len(form.parameters) + 3
     if has_score.sum() < needed:
         raise LawError(f"a map from loss to score needs at least {needed} trials with {score!r}", int(has_score.sum()), "add trials")
     if np.ptp(values[has_score]) == 0:
         raise LawError(f"score {score!r} must vary", f"only {values[has_score][0]:g}", "these trials are all at chance, or all alike")
-    return replace(law.sample.only(has_score, f"no {score}"), outcome=values[has_score], outcome_name=score), has_score
+    there = replace(losses, points={"n": np.log(losses.outcome)}, columns={"n": losses.outcome_name}, outcome=values, outcome_name=score)
+    there = there.only(has_score, _without(score))
+    if there.units < 2:
+        raise LawError(f"trials with {score!r} must be of at least two repeated units", "one", "add trials")
+    return there, has_score
+
+
+def _without(score: str) -> str:
+    """Why a trial is left out of a map."""
+    return f"no {score}"
 
 
 def _unrelated(there: LawSample) -> str | None:
@@ -220,10 +279,37 @@ def _unrelated(there: LawSample) -> str | None:
     found = stats.spearmanr(there.points["n"], there.outcome, alternative="less")
     if float(found.pvalue) < RELATED:
         return None
-    return (
-        f"{there.outcome_name} does not rise as {there.columns['n']} falls (rank correlation {float(found.statistic):.2f}): these trials "
-        "are at chance, or this loss says nothing about it"
-    )
+    score, loss, together = there.outcome_name, there.columns["n"], f"rank correlation {float(found.statistic):.2f}"
+    if float(found.pvalue) > 1 - RELATED:
+        return f"{score} falls as {loss} falls ({together}): a score rises; if it is an error, ask for what is left to 1"
+    return f"{score} does not rise as {loss} falls ({together}): these trials are at chance, or this loss says nothing about it"
+
+
+def _goes_past(own: Law, factors: Points, names: Mapping[str, str]) -> str | None:
+    """A score that goes with a factor at equal losses: it does not follow from the loss alone, so that the map holds for these trials only.
+
+    Ranks of what the map leaves on the logarithms of the factors, given the loss and its square.
+    """
+    from scipy import stats
+
+    there, form = own.sample, own.form
+    level, _ = form.curve(own.coordinates[None], there.points)
+    ranks = stats.norm.ppf(stats.rankdata(there.outcome - level[0]) / (len(there) + 1))
+    loss = there.points["n"] - there.points["n"].mean()
+    given = np.column_stack([np.ones(len(there)), loss, loss**2])
+    told = {}
+    for role, values in factors.items():
+        both = np.column_stack([given, values - values.mean()])
+        freedom = len(there) - np.linalg.matrix_rank(both)
+        if freedom < 5 or np.linalg.matrix_rank(both) == np.linalg.matrix_rank(given):
+            continue
+        left = [float(np.sum((ranks - matrix @ np.linalg.lstsq(matrix, ranks, rcond=None)[0]) ** 2)) for matrix in (given, both)]
+        told[role] = float(stats.f.sf((left[0] - left[1]) / max(left[1] / freedom, 1e-300), 1, freedom))
+    found = [names[role] for role, p_value in told.items() if p_value < diagnostics.MISFIT_LEVEL / len(factors)]
+    if not found:
+        return None
+    score, by = there.outcome_name, there.columns["n"]
+    return f"at equal {by} {score} goes with {' and '.join(found)}, too: {by} does not tell all of it, and a forecast takes it to do so"
 
 
 def _not_identified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:

@@ -17,11 +17,12 @@ from trialhouse.errors import ForecastError, LawError, TrialhouseError
 from trialhouse.scaling_laws import FORMS, Law, fit_table
 from trialhouse.scaling_laws.allocate import allocate
 from trialhouse.scaling_laws.cost import flops
+from trialhouse.scaling_laws.diagnostics import neighbours, turning
 from trialhouse.scaling_laws.fit import DELTA, plain_law
 from trialhouse.scaling_laws.forecast import forecast
 from trialhouse.scaling_laws.held_out import PRODUCT, held_out
-from trialhouse.scaling_laws.sample import make_sample
-from trialhouse.scaling_laws.support import Change
+from trialhouse.scaling_laws.sample import LawSample, make_sample
+from trialhouse.scaling_laws.support import Change, moves_along
 from trialhouse.scaling_laws.two_step import TwoStepLaw, score_map, two_step
 
 GADRE = Path(__file__).parents[4] / "shared" / "data" / "gadre"
@@ -182,6 +183,72 @@ def test_a_score_at_chance_or_that_turns_is_withheld(pair: tuple[Law, TwoStepLaw
     assert any("goes the other way elsewhere" in reason or "does not rise" in reason for reason in turned.reasons)
 
 
+def scattered(seed: int, dip: float = 0.0) -> LawSample:
+    """108 scores that scatter with heavy tails on their way, hardly at their ends; with a `dip`, lower again at the best losses."""
+    rng = np.random.default_rng(seed)
+    loss = np.exp(rng.uniform(np.log(0.07), np.log(2.2), 108))
+    score = 0.1 + 0.9 / (1 + np.exp(2 * (loss - 1.5)))
+    score = np.clip(score - dip * (loss < 0.5) + rng.standard_t(3, 108) * 0.2 * score * (1 - score), 0, 1)
+    return LawSample({"n": np.log(loss)}, score, np.arange(108), None, {"n": "loss"}, "score", {})
+
+
+def test_scores_that_scatter_unequally_do_not_turn_by_chance() -> None:
+    """Noise by the median of neighbours called 74% of such tables turned; of 400 drawn, this calls none (95% interval: below 1%)."""
+    form = score_map().with_fixed({"chance": 0.1})
+    samples = [scattered(seed) for seed in range(40)]
+    assert sum(turning(form, one) is not None for one in samples) > 20
+    assert sum(turning(form, one, neighbours(form, one)) is not None for one in samples) <= 1
+    dips = [scattered(seed, dip=0.3) for seed in range(40)]
+    assert sum(turning(form, one, neighbours(form, one)) is not None for one in dips) > 30
+
+
+def test_few_scores_are_levels_too() -> None:
+    """Six rows are four levels; equal losses are neighbours as any."""
+    form, log_loss = score_map(), np.log([1.0, 1.0, 2.0, 3.0, 3.0, 4.0])
+    sample = LawSample({"n": log_loss}, np.linspace(0.9, 0.3, 6), np.arange(6), None, {"n": "loss"}, "score", {})
+    found = neighbours(form, sample)
+    assert found.counts.tolist() == [2, 1, 2, 1]
+    assert np.isfinite(found.noise).all()
+    assert turning(form, sample, found) is None
+
+
+def test_an_error_is_told_from_a_score_at_chance(pair: tuple[Law, TwoStepLaw]) -> None:
+    found = two_step(pair[0], table(0).assign(score=1 - table(0)["score"]), "score")
+    assert found.reasons == (
+        "score falls as loss falls (rank correlation 0.99): a score rises; if it is an error, ask for what is left to 1",
+    )
+    assert set(found.map.parameters) <= set(found.not_identified)
+
+
+def test_a_score_that_the_loss_does_not_tell_all_of_says_so(pair: tuple[Law, TwoStepLaw]) -> None:
+    """At equal losses larger networks, which have seen less, score higher: by .03 per factor of ten, of a noise of .01."""
+    law, two = pair
+    assert not any("at equal loss" in warning for warning in two.warnings)
+    frame = table(0)
+    found = two_step(law, frame.assign(score=frame["score"] + 0.03 * (np.log10(frame["size"]) - 8.5)), "score")
+    said = "at equal loss score goes with size and data, too: loss does not tell all of it, and a forecast takes it to do so"
+    assert f"map from loss to score: {said}" in found.warnings
+
+
+def test_the_loss_is_no_stranger_that_goes_with_a_factor() -> None:
+    frame = PLANTED["pure_power_law"].table(0).rename(columns={"y": "loss"})
+    frame = frame.assign(score=score_of(frame["loss"].to_numpy() / frame["loss"].median() * 2.4), other=frame["data"] ** 2)
+    law = fit_table(frame, form="pure_power_law", outcome="loss", columns={"data": "data"}, draws=100)
+    (said,) = moves_along(frame, two_step(law, frame, "score"))
+    assert said.startswith("'other' goes with 'data'")
+
+
+def test_a_held_out_check_needs_places_for_the_law_of_the_loss_alone() -> None:
+    """Five places of a law of two parameters and a map of three, the outermost held out."""
+    loss = PLANTED["pure_power_law"].table(0).rename(columns={"y": "loss"})
+    places = np.unique(loss["data"])[-5:]
+    frame = loss[loss["data"].isin(places)].reset_index(drop=True)
+    frame = frame.assign(score=score_of(frame["loss"].to_numpy() / frame["loss"].median() * 2.4))
+    law = fit_table(frame, form="pure_power_law", outcome="loss", columns={"data": "data"}, draws=100)
+    check = held_out(two_step(law, frame, "score"))
+    assert check.fitted == 9  # three seeds at three places
+
+
 def run(*arguments: object) -> str:
     result = CliRunner().invoke(app, list(map(str, arguments)))
     if result.exception is not None:
@@ -206,7 +273,7 @@ def test_the_command_line_answers_in_scores(tmp_path: Path) -> None:
         100,
     )
     said = run("fit", *usual, "--score", "score", "--chance", 0.25)
-    assert "score = chance + (ceiling - chance) / (1 + exp(k (L - L0))), L = E + A / N^alpha + B / D^beta" in said
+    assert "score = chance + (1 - chance) / (1 + exp(k (L - L0))), L = E + A / N^alpha + B / D^beta" in said
     assert "verdict: released" in said
     said = run("forecast", *usual, "--score", "score", "--do", "data=10x", "--at", "size=1e10,data=1e11", "--held-out")
     assert "score changes by +0.0" in said
@@ -220,9 +287,9 @@ def test_the_command_line_answers_in_scores(tmp_path: Path) -> None:
 def test_gadres_benchmarks() -> None:
     """Language understanding after training on RedPajama: the largest fifth held out, two steps against one (`bounded` in N x D).
 
-    Of all 138 pairs of training set and benchmark, 43 are released. There two steps miss less than that in 74% (by .051 against .101 in
-    the median), and less than the best of three one-step observers, known only afterwards, in 60%; their 95% intervals hold 93% of the
-    held-out scores, those of one step 65%. ARC and Winograd are better told by one step.
+    Of all 138 pairs of training set and benchmark, 52 are released. There two steps miss less than that in 75% (by .057 against .107 in
+    the median), and less than the best of three one-step observers, known only afterwards, in 56%; their 95% intervals hold 92% of the
+    held-out scores, those of one step 67%. In none a score goes with size or tokens at equal loss.
     """
     runs, scores, tasks = (pd.read_csv(GADRE / f"{name}.csv") for name in ("models", "evals", "eval_metadata"))
     scores["uid"] = scores["uid"].str.removeprefix("evaluation_").str.removesuffix("_heavy")
