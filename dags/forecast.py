@@ -41,10 +41,18 @@ def form(studies: dict[str, Study]) -> dict[str, Param]:
         "at": Param([], **texts, title="At", description="Where it starts, such as n_train=20000. Empty: at the largest trial."),
         "where": Param([], **texts, title="Where", description="Only laws of these levels, such as architecture=mlp. Empty: all."),
         "law": Param(None, type=["null", "string"], title="Law", description="Only the law of this name. Empty: all."),
+        "score": Param(None, type=["null", "string"], title="Score", description=_scores(studies)),
         "check": Param(
             False, type="boolean", title="Held out", description="Also say how well the law forecasts trials that it is not shown."
         ),
     }
+
+
+def _scores(studies: dict[str, Study]) -> str:
+    scores = [
+        f"{name}: {', '.join(score.outcome for score in law.scores)}" for name, study in studies.items() for law in study.laws if law.scores
+    ]
+    return f"Answer in a score that the law asks for. Empty: in its outcome. {'; '.join(scores) or 'No law asks for one'}."
 
 
 if asked := with_laws():
@@ -64,6 +72,6 @@ if asked := with_laws():
         forecast = ForecastOperator(
             task_id="forecast",
             study_name="{{ params.study }}",
-            **{name: f"{{{{ params.{name} }}}}" for name in ("do", "at", "where", "law", "check")},
+            **{name: f"{{{{ params.{name} }}}}" for name in ("do", "at", "where", "law", "score", "check")},
         )
         forecast >> refresh_warehouse("results", select="tag:results")

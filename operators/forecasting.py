@@ -13,7 +13,7 @@ from operators.base import TrialhouseOperator
 class ForecastOperator(TrialhouseOperator):
     """Forecast; the answer stands in the task's log, and lands for `fct_forecasts` and `fct_calibration`."""
 
-    template_fields: Sequence[str] = ("study_name", "do", "at", "law", "where", "check")
+    template_fields: Sequence[str] = ("study_name", "do", "at", "law", "where", "score", "check")
 
     def __init__(
         self,
@@ -23,11 +23,13 @@ class ForecastOperator(TrialhouseOperator):
         at: Sequence[str] | str = (),
         law: str | None = None,
         where: Sequence[str] | str = (),
+        score: str | None = None,
         check: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.study_name, self.do, self.at, self.law, self.where, self.check = study_name, do, at, law, where, check
+        self.study_name, self.do, self.at, self.law, self.where = study_name, do, at, law, where
+        self.score, self.check = score, check
 
     def call(self, context: Context) -> list[str]:
         """Forecast; returns each law's answer in one sentence, or why it has none."""
@@ -36,7 +38,13 @@ class ForecastOperator(TrialhouseOperator):
         from trialhouse.reporting.terminal import table_lines
 
         found = forecast_of_study(
-            self.study_name, do=self.do, at=self.at or (), law=self.law or None, where=self.where or (), check=bool(self.check)
+            self.study_name,
+            do=self.do,
+            at=self.at or (),
+            law=self.law or None,
+            where=self.where or (),
+            score=self.score or None,
+            check=bool(self.check),
         )
         results = [one.to_dict() for one in found]
         for result in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,8 @@ Unique = Annotated[str | None, typer.Option(help="Column: amount of distinct dat
 Steps = Annotated[str | None, typer.Option(help="Column: optimiser steps, all of one batch size.")]
 Fix = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter that is known (E=0); repeatable.")]
 Score = Annotated[
-    str | None, typer.Option(help="Column of the table: a score in [0, 1] that --outcome, a loss, tells; the law is then of the score.")
+    str | None,
+    typer.Option(help="A score in [0, 1] that the loss tells: a column of the table, or one that a law of the study asks for."),
 ]
 Chance = Annotated[float | None, typer.Option(help="What guessing scores; without it, it is fitted.")]
 Ceiling = Annotated[float, typer.Option(help="What the best there can be scores.")]
@@ -345,9 +347,11 @@ def forecast(
     from trialhouse.laws import TableLaw
     from trialhouse.reporting.forecasted import forecast_lines
 
-    _require_law(context, study, table, outcome)
+    _require_law(context, study, table, outcome, of_both=("score",))
     if study is not None:
-        asked = forecast_of_study(study, do=do, at=at or (), law=law, where=where or (), farthest=farthest, check=check, draws=draws)
+        asked = forecast_of_study(
+            study, do=do, at=at or (), law=law, where=where or (), score=score, farthest=farthest, check=check, draws=draws
+        )
         results = [one.to_dict() for one in asked]
         if as_json:
             _print_json({"study_name": study, "forecasts": results})
@@ -500,12 +504,12 @@ def _require_one(study: str | None, table: Path | None, command: str) -> None:
         raise TrialhouseError("give a STUDY or --table FILE", "both" if study else "neither", f"see `trialhouse {command} --help`")
 
 
-def _require_law(context: typer.Context, study: str | None, table: Path | None, outcome: str | None) -> None:
-    """A study has its questions; a table needs one."""
+def _require_law(context: typer.Context, study: str | None, table: Path | None, outcome: str | None, of_both: Sequence[str] = ()) -> None:
+    """A study has its questions, of which some options choose one; a table needs one."""
     command = str(context.info_name)
     _require_one(study, table, command)
     for name in OF_STUDIES if study is None else OF_TABLES:
-        source = context.get_parameter_source(name) if name in context.params else None
+        source = context.get_parameter_source(name) if name in context.params and name not in of_both else None
         if source is not None and source.name == "COMMANDLINE":
             option, place = f"--{name.replace('_', '-')}", "a STUDY" if study is None else "--table"
             remedy = "leave it out" if study is None else "leave it out: a study's YAML says what its laws are"

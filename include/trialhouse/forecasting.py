@@ -157,6 +157,7 @@ def forecast_of_study(
     at: Sequence[str] = (),
     law: str | None = None,
     where: Sequence[str] = (),
+    score: str | None = None,
     farthest: float = FARTHEST,
     check: bool = False,
     draws: int = 1000,
@@ -170,6 +171,8 @@ def forecast_of_study(
         As in `forecast_of_table`.
     law, where
         Which law and which subgroups; by default all that have the factors.
+    score
+        Answer in this one of the scores that the laws ask for.
 
     Raises
     ------
@@ -180,7 +183,7 @@ def forecast_of_study(
     study_id = current_study_id(study_name, settings)
     study, frame = registered(study_id, settings).study, study_frame(study_id, settings)
     factors = [text.partition("=")[0].strip() for text in ",".join([*do, *at]).split(",")]
-    laws = laws_about(study, frame, factors=factors, law=law, where=where, draws=draws)
+    laws = laws_about(study, frame, factors=factors, law=law, where=where, score=score, draws=draws)
     found = forecast_study(study, frame, laws, do=do, at=at, farthest=farthest, check=check)
     land_forecasts(study_id, found, LandingZone(settings.landing_dir))
     return found

@@ -186,7 +186,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "refuted_at": "TIMESTAMP NOT NULL",
     },
     # One row per law, subgroup and parameter; per pair of subgroups and compared quantity; one without where no law was fitted. Likewise
-    # per response, subgroup and effect.
+    # per score of a law, subgroup and parameter of the map from its loss, and per response, subgroup and effect.
     "laws": {
         "law_id": "VARCHAR NOT NULL",
         "study_id": "VARCHAR NOT NULL",
@@ -194,7 +194,7 @@ RAW_TABLES: dict[str, dict[str, str]] = {
         "code_version": "VARCHAR NOT NULL",
         "law": "VARCHAR NOT NULL",  # as the study names it; of a response its name
         "outcome": "VARCHAR NOT NULL",
-        "columns": "VARCHAR NOT NULL",  # role -> column, as JSON; of a response `factors` -> a list
+        "columns": "VARCHAR NOT NULL",  # role -> column, as JSON; of a map to a score `loss` -> column, of a response `factors` -> a list
         "subgroup": "VARCHAR",  # factor -> level, as JSON
         "compared_with": "VARCHAR",  # the subgroup that it is held against, as JSON
         "form": "VARCHAR NOT NULL",

@@ -135,6 +135,7 @@ def test_a_recorded_study_has_nothing_to_train_or_measure_and_takes_its_table(fo
 
 def test_laws_are_asked_in_a_form_that_names_them(found: dict[str, Any]) -> None:
     dag = found["dags"]["forecast"]
-    assert dag["params"] == {"study": "compute_optimal_gpt", "do": ["data=2x"], "at": [], "where": [], "law": None, "check": False}
+    empty = {"at": [], "where": [], "law": None, "score": None, "check": False}
+    assert dag["params"] == {"study": "compute_optimal_gpt", "do": ["data=2x"], **empty}
     assert dag["tasks"]["results.load"]["upstream"] == ["forecast"]
     assert "pruning_digits" not in str(dag["params"])

@@ -31,6 +31,7 @@ select
             studies.study_name,
             forecasts.law,
             forecasts.subgroup,
+            forecasts.outcome,
             forecasts.purpose,
             forecasts.basis,
             forecasts.looks_at,

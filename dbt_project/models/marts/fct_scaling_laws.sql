@@ -13,7 +13,7 @@ newest as (
 
 -- fits of one kind land together: on more data a law can have another form, whose parameters bear other names
 fits as (
-    select study_id, code_version, law, subgroup, compared_with, max(fitted_at) as fitted_at
+    select study_id, code_version, law, outcome, subgroup, compared_with, max(fitted_at) as fitted_at
     from laws
     group by all
 )
@@ -54,6 +54,7 @@ join fits
         laws.study_id = fits.study_id
         and laws.code_version = fits.code_version
         and laws.law = fits.law
+        and laws.outcome = fits.outcome
         and laws.subgroup is not distinct from fits.subgroup
         and laws.compared_with is not distinct from fits.compared_with
 left join newest

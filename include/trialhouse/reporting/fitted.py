@@ -9,7 +9,8 @@ from trialhouse.scaling_laws.response import change
 
 
 def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per parameter."""
+    """One row per parameter; of a study's score those of its map, since those of the loss stand before it."""
+    result = result.get("map", result)
     return [
         {
             "parameter": name,
@@ -26,14 +27,22 @@ def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Whether to believe it, why not, what was left out and what to keep in mind."""
     if "law" in result:
-        yield f"law {result['law']} of {_subgroup(result['subgroup'])}"
+        score = f": from {result['told_by']} to {result['score']}" if "score" in result else ""
+        yield f"law {result['law']} of {_subgroup(result['subgroup'])}{score}"
     if "formula" not in result:
         yield "verdict: withheld"
         yield from (f"- {reason}" for reason in result["reasons"])
         return
+    if "map" in result:
+        yield from law_lines(result["map"])
+        if result["verdict"] == "withheld" and result["map"]["verdict"] == "released":
+            yield f"no forecast of {result['score']}: the law of {result['told_by']} is withheld"
+        return
     yield f"{result['form']}: {result['formula']}"
     yield f"source: {result['source']}"
     ranges = ", ".join(f"{column} from {low:.3g} to {high:.3g}" for column, (low, high) in result["ranges"].items())
+    if result["fixed"]:
+        yield f"known: {', '.join(f'{name} {value:g}' for name, value in result['fixed'].items())}"
     units = "" if result["repeated_units"] is None else f" of {result['repeated_units']} repeated units"
     yield f"fitted to {result['rows']} rows{units}: {ranges}"
     if result["parameters"]:

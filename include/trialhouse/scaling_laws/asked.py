@@ -45,7 +45,14 @@ class StudyForecast:
 
 
 def laws_about(
-    study: Study, trials: pd.DataFrame, *, factors: Sequence[str] = (), law: str | None = None, where: Sequence[str] = (), draws: int = 1000
+    study: Study,
+    trials: pd.DataFrame,
+    *,
+    factors: Sequence[str] = (),
+    law: str | None = None,
+    where: Sequence[str] = (),
+    score: str | None = None,
+    draws: int = 1000,
 ) -> list[StudyLaw]:
     """Fit those laws of a study that a question is about.
 
@@ -57,11 +64,13 @@ def laws_about(
         Name of the law; by default every one that has the factors.
     where
         Texts such as `architecture=mlp`: only these subgroups.
+    score
+        Laws of this score, by way of those of the loss; without it, laws of what the study named as their outcome.
 
     Raises
     ------
     ForecastError
-        If the study registered none, or none has these factors, this name or these levels.
+        If the study registered none, or none has these factors, this name, this score or these levels.
     """
     if not study.laws:
         raise ForecastError(f"study {study.name!r} must ask for laws", "none", "add 'laws' to its YAML, or give --table FILE")
@@ -75,9 +84,17 @@ def laws_about(
         known = "; ".join(f"{question.name}: {', '.join(question.columns.values())}" for question in study.laws)
         asked = law if law is not None else ", ".join(sorted(wanted))
         raise ForecastError(f"a question must be about a law of study {study.name!r} ({known})", repr(asked), "name its factors")
+    alone = [
+        question.model_copy(update={"compare": (), "scores": tuple(one for one in question.scores if one.outcome == score)})
+        for question in chosen
+    ]
+    if score is not None and not (alone := [question for question in alone if question.scores]):
+        asks = f"law {law!r}" if law is not None else f"a law of study {study.name!r}"
+        known = "; ".join(f"{question.name}: {', '.join(one.outcome for one in question.scores) or 'none'}" for question in chosen)
+        raise ForecastError(f"a score must be one that {asks} asks for ({known})", repr(score), "add it to the law's 'scores' in the YAML")
     levels = dict(_level(text) for text in where)
-    alone = [question.model_copy(update={"compare": ()}) for question in chosen]
-    fitted, _ = fit_study(study.model_copy(update={"laws": tuple(alone)}), trials, draws=draws)
+    every, _ = fit_study(study.model_copy(update={"laws": tuple(alone)}), trials, draws=draws)
+    fitted = [one for one in every if (one.score is None) == (score is None)]
     kept = [one for one in fitted if all(str(one.subgroup.get(name)) == level for name, level in levels.items())]
     if not kept:
         known = "; ".join(dict.fromkeys(one.name for one in fitted))
@@ -159,7 +176,7 @@ def rows_of_forecast(study_id: str, code_version: str, one: StudyForecast) -> li
         after, difference = effect.after, effect.difference
         row = {
             **_common(study_id, code_version, law),
-            "form": found.law.form.name if looks_at is None else "power_law",
+            "form": found.law.form.name if looks_at is None else "power_law" if found.law.form.is_log else "bounded",
             "purpose": "asked",
             "basis": "causal" if looks_at is None else "correlational",
             "looks_at": looks_at,
@@ -209,7 +226,7 @@ def _common(study_id: str, code_version: str, law: StudyLaw) -> dict[str, Any]:
         "code_version": code_version,
         "law": law.question.name,
         "subgroup": _json(law.subgroup) if law.subgroup else None,
-        "outcome": law.question.outcome,
+        "outcome": law.outcome,
     }
 
 

@@ -18,7 +18,8 @@ from trialhouse.scaling_laws.compare import Comparison, compare
 from trialhouse.scaling_laws.fit import Law, fit_table
 from trialhouse.scaling_laws.intervals import LEVEL, finite
 from trialhouse.scaling_laws.registry import form_named
-from trialhouse.studies.laws import LawQuestion
+from trialhouse.scaling_laws.two_step import MAP_NAME, TwoStepLaw, two_step
+from trialhouse.studies.laws import LawQuestion, ScoreQuestion
 from trialhouse.studies.spec import Study
 
 Levels = Mapping[str, Any]
@@ -26,7 +27,7 @@ Levels = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StudyLaw:
-    """One law of a study.
+    """One law of a study: of a question's outcome, or of a score by way of that.
 
     Parameters
     ----------
@@ -35,11 +36,13 @@ class StudyLaw:
     subgroup
         Factor -> level; empty for a law of all trials.
     law
-        What was fitted, or None.
+        What was fitted, or None; a `TwoStepLaw` for a score.
     refusal
         Why nothing was.
     data_id
         Hash of the rows that it rests on.
+    score
+        Which score it is of, if any.
     """
 
     question: LawQuestion
@@ -47,6 +50,12 @@ class StudyLaw:
     law: Law | None
     refusal: str | None
     data_id: str
+    score: ScoreQuestion | None = None
+
+    @property
+    def outcome(self) -> str:
+        """What it is a law of."""
+        return self.question.outcome if self.score is None else self.score.outcome
 
     @property
     def reasons(self) -> list[str]:
@@ -60,10 +69,14 @@ class StudyLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """As `trialhouse fit STUDY --json` prints it."""
-        common = {"law": self.question.name, "subgroup": dict(self.subgroup)}
+        common: dict[str, Any] = {"law": self.question.name, "subgroup": dict(self.subgroup)}
+        if self.score is not None:
+            common |= {"score": self.score.outcome, "told_by": self.question.outcome}
         if self.law is None:
-            return {**common, "form": self.question.form, "parameters": {}, "verdict": "withheld", "reasons": self.reasons, "warnings": []}
-        return {**common, **self.law.to_dict()}
+            form = self.question.form if self.score is None else MAP_NAME
+            return {**common, "form": form, "parameters": {}, "verdict": "withheld", "reasons": self.reasons, "warnings": []}
+        own = {"map": self.law.map.to_dict()} if isinstance(self.law, TwoStepLaw) else {}
+        return {**common, **self.law.to_dict(), **own}
 
 
 @dataclass(frozen=True)
@@ -139,12 +152,17 @@ def check_laws(study: Study, columns: Sequence[str]) -> None:
         for column in (question.outcome, *question.columns.values()):
             if column not in columns:
                 raise SpecError(f"columns of a law must be among {sorted(columns)}", repr(column), where)
+        outcomes = set(columns) - {factor.name for factor in study.factors}
+        if unknown := [score.outcome for score in question.scores if score.outcome not in outcomes]:
+            raise SpecError(f"scores of a law must be among {sorted(outcomes)}", repr(unknown[0]), where)
         if question.form == "auto":
             continue
         try:
             form = form_named(question.form).with_fixed(question.fix)
         except LawError as error:
             raise SpecError(error.expected, error.actual, where) from None
+        if question.scores and not form.is_log:
+            raise SpecError("scores go with a law of a loss", f"form {form.name}, which is of a score", where)
         fits = len(question.columns) == 1 if form.roles == ("n",) else set(question.columns) == set(form.roles)
         if not fits:
             needed = "one factor" if form.roles == ("n",) else " and ".join(form.roles)
@@ -152,7 +170,7 @@ def check_laws(study: Study, columns: Sequence[str]) -> None:
 
 
 def fit_study(study: Study, trials: pd.DataFrame, *, draws: int = 1000) -> tuple[list[StudyLaw], list[StudyComparison]]:
-    """Fit all laws that a study registered.
+    """Fit all laws that a study registered, each followed by those of its scores.
 
     Parameters
     ----------
@@ -183,7 +201,7 @@ class LawRows:
     subgroup
         Factor -> level; empty for a law of all trials.
     rows
-        Those that have the outcome, in the order in which the law is fitted to them.
+        Those that have the outcome, in the order in which the law is fitted to them, with the question's scores where they have them.
     lost
         How many have none.
     cluster
@@ -195,6 +213,11 @@ class LawRows:
     rows: pd.DataFrame
     lost: int
     cluster: str | None
+
+    def data_id(self, score: ScoreQuestion | None = None) -> str:
+        """Hash of the rows that the law, or that of a score, rests on."""
+        others = [one.outcome for one in self.question.scores if one != score]
+        return frame_id(self.rows.drop(columns=others))
 
 
 def rows_by_law(study: Study, question: LawQuestion, trials: pd.DataFrame) -> Iterator[LawRows]:
@@ -211,7 +234,8 @@ def rows_by_law(study: Study, question: LawQuestion, trials: pd.DataFrame) -> It
     missing = [column for column in columns if column not in trials]
     if missing:
         raise LawError(f"law {question.name!r} needs the column {missing[0]!r}", "trials without it", "fix the study")
-    frame = trials.sort_values("trial_id", kind="stable")[columns] if "trial_id" in trials else trials[columns]
+    frame = trials.sort_values("trial_id", kind="stable") if "trial_id" in trials else trials
+    frame = frame.reindex(columns=[*columns, *(score.outcome for score in question.scores)])  # a score that no trial has is NaN
     for subgroup, rows in level_groups(frame, question.by):
         have = rows[rows[question.outcome].notna()].reset_index(drop=True)
         yield LawRows(question, subgroup, have, len(rows) - len(have), cluster)
@@ -228,28 +252,44 @@ def level_groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Level
 
 def _laws(study: Study, question: LawQuestion, trials: pd.DataFrame, draws: int) -> Iterator[StudyLaw]:
     for group in rows_by_law(study, question, trials):
-        data_id = frame_id(group.rows)
-        try:
-            law = fit_table(
-                group.rows,
-                form=question.form,
-                outcome=question.outcome,
-                columns=question.columns,
-                cluster=group.cluster,
-                fixed=question.fix,
-                draws=draws,
-            )
-        except LawError as error:
-            yield StudyLaw(question, group.subgroup, None, str(error), data_id)
-            continue
-        if group.lost:
-            lost = f"{group.lost} of {group.lost + len(group.rows)} trials have no {question.outcome} and are left out"
-            law = replace(law, warnings=(lost, *law.warnings))
-        yield StudyLaw(question, group.subgroup, law, None, data_id)
+        found = _law(group, draws)
+        yield found
+        yield from (_score_law(group, found, score) for score in question.scores)
+
+
+def _law(group: LawRows, draws: int) -> StudyLaw:
+    question = group.question
+    try:
+        law = fit_table(
+            group.rows,
+            form=question.form,
+            outcome=question.outcome,
+            columns=question.columns,
+            cluster=group.cluster,
+            fixed=question.fix,
+            draws=draws,
+        )
+    except LawError as error:
+        return StudyLaw(question, group.subgroup, None, str(error), group.data_id())
+    if group.lost:
+        lost = f"{group.lost} of {group.lost + len(group.rows)} trials have no {question.outcome} and are left out"
+        law = replace(law, warnings=(lost, *law.warnings))
+    return StudyLaw(question, group.subgroup, law, None, group.data_id())
+
+
+def _score_law(group: LawRows, found: StudyLaw, score: ScoreQuestion) -> StudyLaw:
+    """The law of a score by way of the loss, from the same rows and with the same resampling."""
+    nothing = StudyLaw(group.question, group.subgroup, None, None, group.data_id(score), score)
+    if found.law is None or found.law.drawn is None:
+        return replace(nothing, refusal=f"its law of {found.outcome} has no curve: {'; '.join(found.reasons)}")
+    try:
+        return replace(nothing, law=two_step(found.law, group.rows, score.outcome, chance=score.chance, ceiling=score.ceiling))
+    except LawError as error:
+        return replace(nothing, refusal=str(error))
 
 
 def _comparisons(question: LawQuestion, laws: Sequence[StudyLaw]) -> Iterator[StudyComparison]:
-    own = [law for law in laws if law.question.name == question.name]
+    own = [law for law in laws if law.question.name == question.name and law.score is None]
     for first, second in combinations(own, 2):
         differing = [factor for factor in question.by if first.subgroup[factor] != second.subgroup[factor]]
         if len(differing) != 1 or differing[0] not in question.compare or first.law is None or second.law is None:
@@ -285,20 +325,23 @@ def with_ids(study_id: str, code_version: str, rows: Iterable[Mapping[str, Any]]
 
 
 def _law_rows(one: StudyLaw) -> list[dict[str, Any]]:
-    law = one.law
+    """Those of its parameters; of a score those of its map, with the map's own verdict: the law of the loss has rows of its own."""
+    is_map = one.score is not None
+    law = one.law.map if isinstance(one.law, TwoStepLaw) else one.law
+    reasons = one.reasons if law is None else list(law.reasons)
     common: dict[str, Any] = {
         "data_id": one.data_id,
         "law": one.question.name,
-        "outcome": one.question.outcome,
-        "columns": json.dumps(one.question.columns),
+        "outcome": one.outcome,
+        "columns": json.dumps({"loss": one.question.outcome} if is_map else one.question.columns),
         "subgroup": json.dumps(one.subgroup) if one.subgroup else None,
         "compared_with": None,
-        "form": law.form.name if law else one.question.form,
+        "form": law.form.name if law else MAP_NAME if is_map else one.question.form,
         "formula": law.form.formula if law else None,
         "trials": len(law.sample) if law else 0,
         "objective": finite(law.objective) if law else None,
-        "verdict": "withheld" if one.reasons else "released",
-        "reasons": json.dumps(one.reasons),
+        "verdict": "withheld" if reasons else "released",
+        "reasons": json.dumps(reasons),
         "warnings": json.dumps(list(law.warnings) if law else []),
         "sentence": None,
         "choice": json.dumps(law.choice.to_dict()) if law and law.choice else None,

@@ -9,6 +9,23 @@ from trialhouse.studies.factors import Name, SpecModel
 ROLES = ("size", "data", "width", "depth", "unique", "steps")
 
 
+class ScoreQuestion(SpecModel):
+    """A score that the loss of a law tells: a bounded sigmoid of the loss, composed with the law, so that the law answers in scores."""
+
+    outcome: Name
+    """A score in [0, 1] that rises as the loss falls, such as `accuracy` or `capability_bracket_choice`."""
+    chance: float | None = Field(None, ge=0, lt=1)
+    """What guessing scores; where it is left out, it is fitted."""
+    ceiling: float = Field(1.0, gt=0, le=1)
+    """What the best there can be scores."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScoreQuestion:
+        if self.chance is not None and self.chance >= self.ceiling:
+            raise ValueError(f"chance must be below the ceiling {self.ceiling:g}, got {self.chance:g}; fix score {self.outcome!r}")
+        return self
+
+
 class LawQuestion(SpecModel):
     """One law, registered before the first trial runs: how an outcome falls (or a score rises) with size, data or both."""
 
@@ -39,6 +56,8 @@ class LawQuestion(SpecModel):
     at the same levels of the others. Needs a form that is named."""
     fix: dict[str, float] = Field(default_factory=dict)
     """Parameters that are known: `{E: 0}`."""
+    scores: tuple[ScoreQuestion, ...] = Field((), exclude_if=lambda value: not value)
+    """Scores that the law's outcome, a loss, tells: each is mapped from it, and `trialhouse forecast STUDY --score` answers in it."""
 
     @field_validator("compare", mode="before")
     @classmethod
@@ -60,4 +79,9 @@ class LawQuestion(SpecModel):
         if self.form == "auto" and (self.compare or self.fix):
             field = "compare" if self.compare else "fix"
             raise ValueError(f"{field} needs a form that is named, got auto; {where}")
+        taken = [self.outcome, *self.columns.values(), *self.by]
+        for score in self.scores:
+            if score.outcome in taken:
+                raise ValueError(f"each score must be a column of its own, got {score.outcome!r} twice; {where}")
+            taken.append(score.outcome)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trialhouse.studies.laws import LawQuestion
 from trialhouse.studies.spec import Estimand, Factor, Study
 
 
@@ -48,11 +49,13 @@ def broken_page(name: str, reason: str) -> str:
 def _laws(study: Study) -> str:
     if not study.laws:
         return ""
-    rows = (
-        f"| `{law.name}` | {law.outcome} by {' and '.join(law.columns.values())} | {law.form} | {', '.join(law.by) or 'all trials'} |"
-        for law in study.laws
-    )
+    rows = (f"| `{law.name}` | {_curve(law)} | {law.form} | {', '.join(law.by) or 'all trials'} |" for law in study.laws)
     return "\n".join(["\n| law | curve | form | one for each |\n|---|---|---|---|", *rows, ""])
+
+
+def _curve(law: LawQuestion) -> str:
+    by = f"{law.outcome} by {' and '.join(law.columns.values())}"
+    return f"{by}, which tells {' and '.join(score.outcome for score in law.scores)}" if law.scores else by
 
 
 def _responses(study: Study) -> str:
