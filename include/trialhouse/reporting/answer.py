@@ -197,7 +197,9 @@ def answer_of(data: StudyData) -> Answer:
 
 
 def _law_lines(data: StudyData) -> Iterator[LawLine]:
-    yield from (LawLine(law.law, law.parts, law.verdict) for one in law_answers(data) for law in one.laws)
+    for one in law_answers(data):
+        yield from (LawLine(law.law, law.parts, law.verdict) for law in one.laws)
+        yield from (LawLine(law.law, law.parts, law.verdict, "Score") for score in one.scores for law in score.laws)
     for panel in response_panels(data):
         yield LawLine(panel.name, panel.parts, "withheld" if panel.reasons else "released", "Response")
 

@@ -6,40 +6,42 @@ Curves are those of the numbers in `fct_scaling_laws`; a law that is withheld ha
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trialhouse.errors import ForecastError, LawError
-from trialhouse.identity import frame_id
+from trialhouse.errors import ForecastError
+from trialhouse.reporting.drawn_laws import (
+    Drawn,
+    Mask,
+    add_curve,
+    alt_of,
+    axis_label,
+    drawn_laws,
+    drawn_maps,
+    file_name,
+    panels_of,
+    reasons_of,
+)
 from trialhouse.reporting.formats import counted, joined, quantity, short, title, words
 from trialhouse.reporting.frontier_drawing import compute_plot, frontier_plot
 from trialhouse.reporting.held_out_panel import HeldOutRow, held_out_rows, held_out_said, held_out_scatter
-from trialhouse.reporting.laws import FoundLaw, LawAnswer, law_answers, where_text
+from trialhouse.reporting.laws import LawAnswer, law_answers
 from trialhouse.reporting.marts import StudyData
-from trialhouse.reporting.plots import ARMS, Axis, Band, Dots, Label, Layer, Line, Pictures, Plot, plain
+from trialhouse.reporting.plots import Axis, Dots, Label, Layer, Pictures, Plot, plain
+from trialhouse.reporting.score_panels import map_notes, map_pictures
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.asked import rows_of_law
 from trialhouse.scaling_laws.cost import training_flops
 from trialhouse.scaling_laws.fit import Law
-from trialhouse.scaling_laws.forms import Array, Form, Points
-from trialhouse.scaling_laws.prediction import predict
-from trialhouse.scaling_laws.registry import form_named
-from trialhouse.scaling_laws.restored import restored
-from trialhouse.scaling_laws.study import LawRows, rows_by_law
+from trialhouse.scaling_laws.forms import Array, Form
 from trialhouse.studies.spec import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Mask = NDArray[np.bool_]
-BEYOND = 0.5
-"""Factors of ten beyond the trials that a curve is drawn for, at most half of the range that they cover."""
-STEPS = 60
 MOST_LEVELS = 5
 """Levels of a second factor that have a curve of their own."""
 DODGE = 0.012
@@ -61,47 +63,17 @@ class LawSection:
     """The errors of all laws together, and which laws have no such check."""
     frontiers: tuple[tuple[str, Pictures | None, tuple[str, ...]], ...]
     """Where, the pictures, and what is to be said of them; no pictures where the split is refused."""
+    scores: tuple[LawSection, ...] = ()
+    """Maps from the outcome to scores."""
+    notes: tuple[str, ...] = ()
+    """What else there is to say of a map."""
 
     @property
     def plots(self) -> list[Plot]:
         """All pictures that have files."""
         groups = [self.curves, self.residuals, self.held_out, *(found for _, found, _ in self.frontiers)]
-        return [plot for group in groups if group is not None for plot in group.plots]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """One law with its trials, and the curve where there is one to draw."""
-
-    found: FoundLaw
-    group: LawRows
-    law: Law | None
-    refusal: str | None
-    arm: Mapping[str, Any] = field(default_factory=dict)
-    """The level that tells it from the others of its panel."""
-    style: str = "arm0"
-
-    @property
-    def name(self) -> str:
-        """Of the arm."""
-        return where_text(self.arm)
-
-    @property
-    def form(self) -> Form:
-        """On whose scale means are taken; where it is not known, that of losses."""
-        return self.law.form if self.law is not None else form_named("power_law" if self.found.form == "auto" else self.found.form)
-
-    def values(self, column: str) -> Array:
-        """Of its trials."""
-        return np.asarray(self.group.rows[column].to_numpy(dtype=float))
-
-    @property
-    def is_kept(self) -> Mask:
-        """Whether the law was fitted to the trial."""
-        kept = np.ones(len(self.group.rows), dtype=bool)
-        if self.law is not None:
-            kept[[row for rows in self.law.sample.left_out.values() for row in rows]] = False
-        return kept
+        own = [plot for group in groups if group is not None for plot in group.plots]
+        return own + [plot for score in self.scores for plot in score.plots]
 
 
 def law_sections(data: StudyData) -> tuple[LawSection, ...]:
@@ -113,67 +85,43 @@ def law_sections(data: StudyData) -> tuple[LawSection, ...]:
 
 
 def _section(data: StudyData, study: Study, frame: pd.DataFrame, answer: LawAnswer) -> LawSection:
-    laws = list(_drawn(study, frame, answer))
-    panels = list(_panels(study, answer, laws))
-    reasons: dict[str, list[str]] = {}
-    for one in laws:
-        for reason in one.found.reasons or ([one.refusal] if one.refusal else ()):
-            reasons.setdefault(reason, []).append(one.found.where)
-    check = [row for row in data.held_out if row["law"] == answer.name]
+    laws = drawn_laws(study, frame, answer)
+    panels = list(panels_of(laws))
     return LawSection(
         answer=answer,
-        reasons=tuple((reason, "; ".join(places)) for reason, places in reasons.items()),
+        reasons=reasons_of(laws),
         curves=_curves(answer, panels),
         residuals=_residuals(answer, panels),
-        held_out=held_out_scatter(answer, check),
-        held_out_rows=tuple(held_out_rows(answer, check)),
-        held_out_said=tuple(held_out_said(answer, check)),
+        **_held_out(data, answer),
         frontiers=tuple(_frontier(frame, answer, one) for one in laws if one.law is not None and len(one.found.columns) > 1),
+        scores=tuple(_score_section(data, study, frame, answer, score) for score in answer.scores),
     )
 
 
-def _drawn(study: Study, frame: pd.DataFrame, answer: LawAnswer) -> Iterator[_Drawn]:
-    question = next(one for one in study.laws if one.name == answer.name)
-    groups = list(rows_by_law(study, question, frame))
-    for found in answer.laws:
-        group = next((one for one in groups if dict(one.subgroup) == dict(found.subgroup)), None)
-        if group is None:
-            continue
-        if not found.is_released or found.loss is None:
-            yield _Drawn(found, group, None, None)
-            continue
-        if frame_id(group.rows) != found.data_id:
-            yield _Drawn(found, group, None, "its trials are others than when it was fitted: run the study again to see its curve")
-            continue
-        parameters = {one.name: float(one.value) for one in found.parameters if one.value is not None}
-        try:
-            law = restored(group, form=found.form, parameters=parameters, loss=found.loss, warnings=found.warnings)
-        except LawError:
-            yield _Drawn(found, group, None, "it was fitted by other code: run the study again to see its curve")
-            continue
-        yield _Drawn(found, group, law, None)
+def _score_section(data: StudyData, study: Study, frame: pd.DataFrame, answer: LawAnswer, score: LawAnswer) -> LawSection:
+    maps = drawn_maps(study, frame, answer, score)
+    return LawSection(
+        answer=score,
+        reasons=reasons_of(maps),
+        curves=map_pictures(score, list(panels_of(maps))),
+        residuals=None,
+        **_held_out(data, score),
+        frontiers=(),
+        notes=tuple(map_notes(data.spec["name"], answer, score)),
+    )
 
 
-def _panels(study: Study, answer: LawAnswer, laws: Sequence[_Drawn]) -> Iterator[tuple[str, list[_Drawn]]]:
-    """Laws that share a panel, each with a name and a colour: those that differ in the factor that is compared, or in the last one."""
-    question = next(one for one in study.laws if one.name == answer.name)
-    arm = next(iter((*question.compare, *reversed(question.by))), None)
-    levels = list(dict.fromkeys(str(one.found.subgroup.get(arm)) for one in laws)) if arm else []
-    if arm is None or len(levels) > ARMS or len(question.columns) > 1:
-        yield from ((where_text(one.found.subgroup), [one]) for one in laws)
-        return
-
-    def rest(one: _Drawn) -> str:
-        return where_text({factor: level for factor, level in one.found.subgroup.items() if factor != arm})
-
-    panels: dict[str, list[_Drawn]] = {}
-    for one in laws:
-        level = one.found.subgroup[arm]
-        panels.setdefault(rest(one), []).append(replace(one, arm={arm: level}, style=f"arm{levels.index(str(level))}"))
-    yield from panels.items()
+def _held_out(data: StudyData, answer: LawAnswer) -> dict[str, Any]:
+    law = answer.laws[0]
+    check = [row for row in data.held_out if (row["law"], row["outcome"]) == (law.law, law.outcome)]
+    return {
+        "held_out": held_out_scatter(answer, check),
+        "held_out_rows": tuple(held_out_rows(answer, check)),
+        "held_out_said": tuple(held_out_said(answer, check)),
+    }
 
 
-def _curves(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) -> Pictures:
+def _curves(answer: LawAnswer, panels: Sequence[tuple[str, list[Drawn]]]) -> Pictures:
     plots = tuple(
         _levels_plot(answer, place, group[0], number) if len(group[0].found.columns) > 1 else _curve_plot(answer, place, group, number)
         for number, (place, group) in enumerate(panels)
@@ -194,7 +142,7 @@ def _curves(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) -> Pi
     return Pictures(f"{title(quantity(answer.laws[0].outcome).noun)} and its law", note, plots)
 
 
-def _curve_plot(answer: LawAnswer, place: str, group: Sequence[_Drawn], number: int) -> Plot:
+def _curve_plot(answer: LawAnswer, place: str, group: Sequence[Drawn], number: int) -> Plot:
     """One factor: a curve for each law, over all its trials."""
     column = next(iter(group[0].found.columns.values()))
     back: list[Layer] = []
@@ -210,39 +158,22 @@ def _curve_plot(answer: LawAnswer, place: str, group: Sequence[_Drawn], number: 
         end = float(means[-1]) if len(means) else None
         if one.law is not None:
             low = float(np.log(xs).min()) if not kept.all() else None
-            end = _add_curve(back, one.law, one.style, "n", {}, low)
+            end = add_curve(back, one.law, one.style, "n", {}, low)
         if one.name:
             labels.append(Label(one.name + ("" if one.law is not None else " (withheld)"), one.style, end))
     outcome = answer.noun
     return Plot(
-        name=_file_name(answer, "curves", number, place),
+        name=file_name(answer, "curves", number, place),
         title=title(place or (f"by {words(next(iter(group[0].arm)))}" if group[0].arm else outcome)),
-        alt=_alt_of(f"{outcome} over {column}{f', {place}' if place else ''}, both on logarithmic axes", group),
-        x=Axis(_axis_label(column)),
+        alt=alt_of(f"{outcome} over {column}{f', {place}' if place else ''}, both on logarithmic axes", group),
+        x=Axis(axis_label(column)),
         y=Axis(outcome, is_log=group[0].form.is_log),
         layers=[*back, *front],
         labels=labels,
     )
 
 
-def _add_curve(layers: list[Layer], law: Law, style: str, role: str, others: Mapping[str, float], low: float | None = None) -> float:
-    """Band and line along one factor, the others held; returns the height of the line's end."""
-    logs = law.sample.points[role]
-    start, end = float(logs.min()), float(logs.max())
-    reach = min(BEYOND * math.log(10), 0.5 * (end - start))
-    grid = np.unique(np.concatenate([np.linspace(low if low is not None else start, end + reach, STEPS), [start, end]]))
-    points: Points = {name: grid if name == role else np.full(len(grid), others[name]) for name in law.sample.points}
-    told = predict(law, points)
-    xs = np.exp(grid)
-    layers.append(Band(xs.tolist(), [one.low for one in told], [one.high for one in told], style))
-    line = np.array([one.mean for one in told])
-    for part, is_dashed in ((grid <= start, True), ((grid >= start) & (grid <= end), False), (grid >= end, True)):
-        if part.sum() > 1:
-            layers.append(Line(xs[part].tolist(), line[part].tolist(), style, is_dashed))
-    return float(line[-1])
-
-
-def _levels_plot(answer: LawAnswer, place: str, one: _Drawn, number: int) -> Plot:
+def _levels_plot(answer: LawAnswer, place: str, one: Drawn, number: int) -> Plot:
     """Two factors or more: over the first, a curve for each level of the second, the others held."""
     along, across = _along(one)
     xs, ys, level = one.values(one.found.columns[along]), one.values(one.found.outcome), np.log(one.values(one.found.columns[across]))
@@ -256,29 +187,29 @@ def _levels_plot(answer: LawAnswer, place: str, one: _Drawn, number: int) -> Plo
         style = f"arm{k}"
         end = float(ys[own][xs[own].argmax()]) if own.any() else None
         if one.law is not None:
-            end = _add_curve(layers, one.law, style, along, {**_held(one), across: float(value)})
+            end = add_curve(layers, one.law, style, along, {**_held(one), across: float(value)})
         layers.append(Dots(xs[own].tolist(), ys[own].tolist(), style))
         labels.append(Label(plain(float(np.exp(value))), style, end))
     outcome, column, other = answer.noun, one.found.columns[along], one.found.columns[across]
     return Plot(
-        name=_file_name(answer, "curves", number, place),
+        name=file_name(answer, "curves", number, place),
         title=title(f"{f'{place}: ' if place else ''}by {words(other)}"),
-        alt=_alt_of(f"{outcome} over {column}, a curve for each of {counted(len(chosen), 'level')} of {other}", [one]),
-        x=Axis(_axis_label(column)),
+        alt=alt_of(f"{outcome} over {column}, a curve for each of {counted(len(chosen), 'level')} of {other}", [one]),
+        x=Axis(axis_label(column)),
         y=Axis(outcome, is_log=one.form.is_log),
         layers=layers,
         labels=labels,
     )
 
 
-def _along(one: _Drawn) -> tuple[str, str]:
+def _along(one: Drawn) -> tuple[str, str]:
     """Roles on the x axis and of the curves."""
     roles = list(one.found.columns)
     along = "data" if "data" in roles else roles[0]
     return along, next(role for role in roles if role != along)
 
 
-def _held(one: _Drawn) -> dict[str, float]:
+def _held(one: Drawn) -> dict[str, float]:
     """Role -> logarithm at which it is held: the level that most trials have, of those the middle one."""
     held = {}
     for role in one.found.columns:
@@ -289,7 +220,7 @@ def _held(one: _Drawn) -> dict[str, float]:
     return held
 
 
-def _at_held(one: _Drawn) -> Mask:
+def _at_held(one: Drawn) -> Mask:
     """Which trials are where the curves are."""
     shown = np.ones(len(one.group.rows), dtype=bool)
     for role, value in _held(one).items():
@@ -297,7 +228,7 @@ def _at_held(one: _Drawn) -> Mask:
     return shown
 
 
-def _held_text(one: _Drawn) -> str:
+def _held_text(one: Drawn) -> str:
     held = _held(one) if len(one.found.columns) > 2 else {}
     return joined([f"{words(one.found.columns[role])} at {short(math.exp(value))}" for role, value in held.items()])
 
@@ -316,7 +247,7 @@ def _means(xs: Array, ys: Array, form: Form) -> tuple[Array, Array]:
     return at, np.exp(means) if form.is_log else means
 
 
-def _residuals(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) -> Pictures | None:
+def _residuals(answer: LawAnswer, panels: Sequence[tuple[str, list[Drawn]]]) -> Pictures | None:
     plots: list[Plot] = []
     for place, group in panels:
         laws = [one for one in group if one.law is not None]
@@ -337,7 +268,7 @@ def _residuals(answer: LawAnswer, panels: Sequence[tuple[str, list[_Drawn]]]) ->
     return Pictures("What the curves leave", note, tuple(plots))
 
 
-def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[_Drawn], against: str | None, number: int) -> Plot:
+def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[Drawn], against: str | None, number: int) -> Plot:
     """Residuals over the fitted value, or over a factor by its role."""
     layers: list[Layer] = []
     column = "fitted value" if against is None else laws[0].found.columns[against]
@@ -354,10 +285,10 @@ def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[_Drawn], agains
         layers.append(Dots(xs.tolist(), (law.form.on_scale(law.sample.outcome) - level).tolist(), one.style))
     is_log = laws[0].form.is_log
     return Plot(
-        name=_file_name(answer, "residuals", number, place),
+        name=file_name(answer, "residuals", number, place),
         title=title(place or f"over {words(column)}"),
         alt=f"Residuals of the law of {answer.noun} over {column}{f', {place}' if place else ''}, one point per trial",
-        x=Axis(f"fitted {answer.noun}" if against is None else _axis_label(column), is_log=against is not None or is_log),
+        x=Axis(f"fitted {answer.noun}" if against is None else axis_label(column), is_log=against is not None or is_log),
         y=Axis("log residual" if is_log else "residual", is_log=False),
         layers=layers,
         labels=[Label(one.name, one.style) for one in laws if one.name],
@@ -365,7 +296,7 @@ def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[_Drawn], agains
     )
 
 
-def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str, Pictures | None, tuple[str, ...]]:
+def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: Drawn) -> tuple[str, Pictures | None, tuple[str, ...]]:
     """Where the cost of a trial is known: the best split up to the dearest trial there was."""
     law = one.law
     assert law is not None
@@ -376,7 +307,7 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str,
         return where, None, (title(f"no split of a budget: {error}."),)
     number = answer.laws.index(one.found)
     drawn = {"frontier": frontier_plot(found), "compute": compute_plot(found)}
-    plots = tuple(replace(plot, name=_file_name(answer, kind, number, where)) for kind, plot in drawn.items())
+    plots = tuple(replace(plot, name=file_name(answer, kind, number, where)) for kind, plot in drawn.items())
     growth = [
         f"Along the frontier {column} grows as C^{short(value)} (95% interval {short(low)} to {short(high)})."
         for column, (value, low, high) in found.exponents.items()
@@ -389,21 +320,7 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: _Drawn) -> tuple[str,
     return where, Pictures("Where a budget goes", note, plots), said
 
 
-def _allocated(frame: pd.DataFrame, one: _Drawn, law: Law) -> Allocation:
+def _allocated(frame: pd.DataFrame, one: Drawn, law: Law) -> Allocation:
     rows = rows_of_law(frame, one.found.outcome, one.found.subgroup)
     cost = training_flops(law, rows)
     return allocate(law, float(np.exp(cost.log(law.sample.points)).max()), cost)
-
-
-def _file_name(answer: LawAnswer, kind: str, number: int, place: str) -> str:
-    """Letters, digits and underscores, whatever levels are called; the number keeps names apart."""
-    return "_".join(re.findall(r"[a-z0-9]+", f"{answer.name} {kind} {number + 1} {place}".lower()))
-
-
-def _axis_label(column: str) -> str:
-    return column if words(column) == column else f"{words(column)} ({column})" if column == "n_train" else words(column)
-
-
-def _alt_of(what: str, group: Sequence[_Drawn]) -> str:
-    """What is seen, and each law in words."""
-    return f"{what}. {' '.join(one.found.sentence for one in group)}"

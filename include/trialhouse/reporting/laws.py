@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from trialhouse.reporting.formats import (
     is_number,
     joined,
     level_name,
+    level_text,
     number,
     quantity,
     short,
@@ -25,6 +26,7 @@ from trialhouse.reporting.formats import (
 )
 from trialhouse.reporting.marts import Row, StudyData
 from trialhouse.scaling_laws.registry import FORMS, form_named
+from trialhouse.scaling_laws.two_step import MAP_NAME
 from trialhouse.studies.spec import HARDWARE_CLASS
 
 SURE = 0.05
@@ -129,6 +131,13 @@ class FoundLaw:
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     choice: str | None
+    known: Mapping[str, float] = field(default_factory=dict)
+    """Of a map to a score: the ceiling, and what guessing scores where that was said."""
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it is the map from a loss to a score, rather than a law by factors."""
+        return self.form == MAP_NAME
 
     @property
     def is_released(self) -> bool:
@@ -142,6 +151,8 @@ class FoundLaw:
     @cached_property
     def parts(self) -> tuple[str, str, str]:
         """The sentence in three: before the numbers, the numbers (empty where none may be stated), after them."""
+        if self.is_map:
+            return self._map_parts
         noun = quantity(self.outcome).noun
         where = f"{where_text(self.subgroup)}: " if self.subgroup else ""
         if not self.is_released:
@@ -165,6 +176,18 @@ class FoundLaw:
     def sentence(self) -> str:
         """What may be said of it, without the verdict word."""
         return "".join(self.parts)
+
+    @property
+    def _map_parts(self) -> tuple[str, str, str]:
+        score, loss = quantity(self.outcome), quantity(self.columns["loss"]).noun
+        where = f"{where_text(self.subgroup)}: " if self.subgroup else ""
+        if not self.is_released:
+            return title(f"{where}no map from {loss} to {score.noun}: {joined(self.reasons) or 'none was fitted'}."), "", ""
+        fitted = {parameter.name: parameter for parameter in self.parameters}
+        chance = self.known["chance"] if "chance" in self.known else fitted["chance"].value
+        ends = f"from {level_text(chance, score)} by guessing towards {level_text(self.known.get('ceiling', 1.0), score)}"
+        middle = fitted["L0"]
+        return title(f"{where}{score.noun} rises {ends} as {loss} falls, half of the way at "), middle.number, f" ({middle.interval})."
 
     def _column(self, role: str) -> str:
         return next(iter(self.columns.values())) if role == "n" else self.columns[role]
@@ -196,6 +219,18 @@ class LawAnswer:
     """Parameters that the study takes for known."""
     laws: tuple[FoundLaw, ...]
     contrasts: tuple[Contrast, ...]
+    scores: tuple[LawAnswer, ...] = ()
+    """Maps from the outcome to scores, an answer for each score."""
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing scores, where that was said."""
+        return self.fixed.get("chance") if self.laws[0].is_map else None
+
+    @property
+    def told_by(self) -> str:
+        """Of a map: the outcome that tells the score."""
+        return quantity(self.laws[0].columns["loss"]).noun
 
     @property
     def noun(self) -> str:
@@ -206,7 +241,7 @@ class LawAnswer:
     @property
     def is_log(self) -> bool:
         """Whether all forms that were released compare outcomes by their logarithms."""
-        return all(form_named(law.form).is_log for law in self.laws if law.is_released)
+        return all(not law.is_map and form_named(law.form).is_log for law in self.laws if law.is_released)
 
     @property
     def names(self) -> list[str]:
@@ -250,15 +285,31 @@ def law_answers(data: StudyData) -> tuple[LawAnswer, ...]:
     found = []
     for question in data.spec.get("laws", ()):
         own = [row for row in data.laws if row["law"] == question["name"]]
-        laws = tuple(sorted(_laws([row for row in own if row["compared_with"] is None]), key=lambda law: _order(data, law.subgroup)))
+        plain = [row for row in own if row["compared_with"] is None]
+        laws = _sorted(data, _laws([row for row in plain if row["outcome"] == question["outcome"]]))
         contrasts = [row for row in own if row["compared_with"] is not None]
         contrasts.sort(
             key=lambda row: (_order(data, _levels(row["subgroup"])), _order(data, _levels(row["compared_with"])), _quantity(row))
         )
         if own:
             fixed = question.get("fix") or {}
-            found.append(LawAnswer(question["name"], question.get("question"), fixed, laws, tuple(map(_contrast, contrasts))))
+            scores = tuple(_score_answers(data, question, plain))
+            found.append(LawAnswer(question["name"], question.get("question"), fixed, laws, tuple(map(_contrast, contrasts)), scores))
     return tuple(found)
+
+
+def _score_answers(data: StudyData, question: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[LawAnswer]:
+    for score in question.get("scores", ()):
+        known = {name: float(score[name]) for name in ("chance", "ceiling") if score[name] is not None}
+        maps = _laws([row for row in rows if row["outcome"] == score["outcome"]])
+        if laws := _sorted(data, (replace(one, known=known) for one in maps)):
+            fixed = {name: value for name, value in known.items() if name == "chance"}  # the formula has the ceiling
+            yield LawAnswer(f"{question['name']}_{score['outcome']}", None, fixed, laws, ())
+
+
+def _sorted(data: StudyData, laws: Iterable[FoundLaw]) -> tuple[FoundLaw, ...]:
+    """In the order of the study's levels."""
+    return tuple(sorted(laws, key=lambda law: _order(data, law.subgroup)))
 
 
 def where_text(levels: Mapping[str, Any]) -> str:

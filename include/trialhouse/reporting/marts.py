@@ -222,8 +222,8 @@ def _laws(study_id: str, connection: Any, rows: Any) -> dict[str, Any]:
         "held_out": rows(
             """
             select
-                forecasts.data_id, forecasts.law, forecasts.purpose, forecasts.basis, forecasts.looks_at, forecasts.place,
-                forecasts.sentence, met.trial_id, met.forecast, met.observed, met.error, met.log_error, met.is_in_interval
+                forecasts.data_id, forecasts.law, forecasts.outcome, forecasts.purpose, forecasts.basis, forecasts.looks_at,
+                forecasts.place, forecasts.sentence, met.trial_id, met.forecast, met.observed, met.error, met.log_error, met.is_in_interval
             from marts.fct_calibration as met
             join marts.fct_forecasts as forecasts using (forecast_id)
             semi join (select distinct law, data_id, code_version from marts.fct_scaling_laws where study_id = ? and is_current) as laws

@@ -17,6 +17,10 @@ from trialhouse.studies.spec import Study
 Row = dict[str, Any]
 ONE = {"name": "size", "form": "power_law", "outcome": "loss", "size": "parameters", "by": ["hardware_class"], "compare": "hardware_class"}
 TWO = {"name": "both", "form": "chinchilla", "outcome": "load_ms", "size": "nonzero_parameters", "data": "flops"}
+SCORED = {"scores": [{"outcome": "weights_accuracy", "chance": 0.2, "ceiling": 0.9}]}
+"""What `ONE` may ask besides."""
+MAP = (1.2, 3.0)
+"""L0 and k on the server; the PC guesses."""
 TRUTH = {"server": (0.1, 20.0, 0.5), "pc": (0.1, 30.0, 0.5)}
 """Class -> E, A and beta; the loss of the laptop goes down and up again, and the two smallest of the PC are not yet on its law."""
 WHEN = datetime(2026, 11, 22, 10, 0, 0)
@@ -38,6 +42,8 @@ def with_laws(tables: dict[str, list[Row]], *laws: dict[str, Any]) -> None:
             e, a, beta = TRUTH.get(name, (0.1, 20.0, 0.5))
             turn = 4.0 if name == "laptop" and 2e3 < n < 3e4 else 2.0 if name == "pc" and n < 300 else 1.0
             trial |= {"parameters": n, "loss": turn * (e + a * n**-beta) * float(np.exp(rng.normal(0, 0.02)))}
+            if any("scores" in law for law in asked):
+                trial["weights_accuracy"] = _score(trial["loss"], name, place)
     own = [trial for trial in trials if trial["hardware_class"] == "server" and not trial["is_sentinel"]][36:85]
     for place, trial in enumerate(own):
         n, d = (float(round(10 ** (7 + 0.5 * part))) for part in divmod(place, 7))
@@ -48,8 +54,25 @@ def with_laws(tables: dict[str, list[Row]], *laws: dict[str, Any]) -> None:
     tables |= {mart: [dict(row) for row in rows] for mart, rows in landed.items()}
 
 
+def _score(loss: float, name: str, place: int) -> float:
+    middle, steep = MAP
+    share = 0.0 if name == "pc" else 0.7 / (1 + np.exp(steep * (loss - middle)))
+    return float(np.clip(0.2 + share + 0.01 * np.sin(7.0 * place), 0, 0.9))
+
+
 def _plain(trial: Row) -> Row:
-    names = ("trial_id", "hardware_class", "seed", "parameters", "nonzero_parameters", "flops", "loss", "load_ms", "position")
+    names = (
+        "trial_id",
+        "hardware_class",
+        "seed",
+        "parameters",
+        "nonzero_parameters",
+        "flops",
+        "loss",
+        "load_ms",
+        "position",
+        "weights_accuracy",
+    )
     return {name: trial[name] for name in names}
 
 
