@@ -68,7 +68,8 @@ def held_out_scatter(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Pi
 
 
 def held_out_rows(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Iterator[HeldOutRow]:
-    """A row per law and kind."""
+    """A row per law and kind; what the engine says of it where `held_out_said` does not."""
+    is_one = len({row["data_id"] for row in rows}) == 1
     for law in answer.laws:
         for kind in KINDS:
             own = [row for row in rows if row["data_id"] == law.data_id and row["purpose"] == kind]
@@ -84,7 +85,7 @@ def held_out_rows(answer: LawAnswer, rows: Sequence[Mapping[str, Any]]) -> Itera
                 rmse=short(_rmse(answer, causal)),
                 observers="; ".join(f"{_basis_name(basis)} {short(error)}" for basis, error in observers.items()),
                 coverage=sum(bool(row["is_in_interval"]) for row in causal) / len(causal),
-                sentence=str(causal[0]["sentence"]) if observers and len(answer.laws) > 1 else "",
+                sentence=str(causal[0]["sentence"]) if observers and not is_one else "",
             )
 
 

@@ -14,6 +14,8 @@ from trialhouse.reporting.marts import Row, StudyData
 from trialhouse.scaling_laws.response import DEFINITIONS, change
 
 KINDS = {"main": "on average over the design", "interaction": "how one depends on another", "curvature": "what bends"}
+MANY = 2
+"""Pairs of factors that the answer names."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class EffectRow:
     change: str
     interval: str
     p: str
+    size: float
+    """Of the change, whatever its sign."""
     is_sure: bool
     """Whether it outlasts Holm's correction."""
     passive: tuple[str, ...]
@@ -73,8 +77,12 @@ class ResponsePanel:
         about = title(f"{f'{self.where}: ' if self.where else ''}{quantity(self.outcome).noun} by all factors together: ")
         if self.reasons:
             return f"{about}{'; '.join(self.reasons)}.", "", ""
-        sure = [row.sentence for heading, _, rows in self.groups for row in rows if heading == KINDS["interaction"] and row.is_sure]
-        depend = "; ".join(sure) or "no two factors are seen to depend on each other"
+        pairs = [row for heading, _, rows in self.groups for row in rows if heading == KINDS["interaction"]]
+        sure = sorted((row for row in pairs if row.is_sure), key=lambda row: -row.size)
+        depend = "; ".join(row.sentence for row in sure) or "no two factors are seen to depend on each other"
+        if len(sure) > MANY:
+            told = "; ".join(row.sentence for row in sure[:MANY])
+            depend = f"{len(sure)} of {len(pairs)} pairs of factors depend on each other, these most: {told}"
         return about, depend, f". {self.sentence}"
 
 
@@ -140,6 +148,7 @@ def _effect(about: Mapping[str, Any], row: Row, scale: str, observers: Sequence[
         change=text(row["estimate"]),
         interval=MISSING if MISSING in ends else f"{ends[0]} to {ends[1]}",
         p=p_text(row["p_value_adjusted"]),
+        size=abs(row["estimate"] or 0.0),
         is_sure=row["p_value_adjusted"] is not None and row["p_value_adjusted"] < 0.05,
         passive=tuple(text(about["passive"].get(name)) for name in (row["quantity"], *observers)),
         sentence=re.sub(r"-(?=\d)", "−", _named(row["sentence"] or "", names).replace("->", "→")),
