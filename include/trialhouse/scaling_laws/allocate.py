@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws.cost import Limit, Powers
@@ -16,7 +17,17 @@ from trialhouse.scaling_laws.intervals import LEVEL
 from trialhouse.scaling_laws.next_trials import NextTrial, next_trials
 from trialhouse.scaling_laws.optimum import Box, best_places
 from trialhouse.scaling_laws.prediction import Prediction, interval, levels_at, predict
-from trialhouse.scaling_laws.support import FARTHEST, Place, Reach, in_words, ranges, reach_of, require_near, require_released
+from trialhouse.scaling_laws.support import (
+    FARTHEST,
+    Place,
+    Reach,
+    in_words,
+    ranges,
+    reach_of,
+    require_farthest,
+    require_near,
+    require_released,
+)
 
 UNKNOWN = 100.0
 """Upper over lower end of an optimum's interval from which on it counts as not identified."""
@@ -79,9 +90,10 @@ class Allocation:
     data_per_size
         With its 95% and its 80% interval; None for a law without these two.
     exponents
-        Column -> how its best value grows with the budget (d log / d log C), between a tenth of it and all of it, without limits.
+        Column that costs something -> how its best value grows with the budget (d log / d log C), between a tenth of it and all of it,
+        without limits; none where that leads too far from the trials.
     frontier
-        Budget, best place and outcome from the cheapest trials to the budget.
+        Budget, best place and outcome from the cheapest trials to the budget, as far as these places are near the trials.
     isoflops
         Per budget the outcome at each value of the first factor, all of the budget spent.
     recipes, next_trials, reach, caveats
@@ -189,6 +201,11 @@ def allocate(
     if not (np.isfinite(budget) and budget > 0):
         raise ForecastError("a budget must be a positive number", budget, "correct it")
     _require_costly(law, cost, limits)
+    if batch < 0:
+        raise ForecastError("--batch must be 0 or more", batch, "correct it")
+    if trial_budget is not None and not (np.isfinite(trial_budget) and trial_budget > 0):
+        raise ForecastError("--trial-budget must be a positive number", trial_budget, "leave it out for the dearest trial's")
+    require_farthest(farthest)
     assert law.drawn is not None
     drawn = law.drawn.coordinates if len(columns) == 2 else law.drawn.coordinates[:FEW_DRAWS]
     laws = np.concatenate([law.coordinates[None], drawn])
@@ -199,10 +216,11 @@ def allocate(
         raise ForecastError("a budget must buy a trial near those there were, within the limits", f"{budget:g} {cost.name}", "raise it")
     place = {column: float(np.exp(value)) for column, value in zip(columns, logs[0], strict=True)}
     reach = require_near(law, place, farthest)
+    _require_between(law, box, optima.is_at_edge[0], farthest)
     best = {column: _exp(law, logs[0, k], logs[1:, k]) for k, column in enumerate(columns)}
     spent = float(np.exp(cost.log(_points(law, logs[:1]))[0]))
     free = limits == () or spent > 0.999 * budget
-    _require_identified(best, float(optima.is_at_edge.mean()) if not limits else 0.0)
+    _require_identified(best, float(optima.is_at_edge.any(axis=1).mean()))
     points = _points(law, logs[:1])
     size_and_data = [columns[list(law.sample.columns).index(role)] for role in ("size", "data") if role in law.sample.columns]
     caveats = [f"the optimum is {reach.sentence}: the interval holds no doubt about the form"] if reach.word != "within" else []
@@ -295,6 +313,17 @@ def _require_identified(best: Mapping[str, Estimate], at_edge: float) -> None:
             raise ForecastError("the best split must be identified", f"a 95% interval of {column} from {low:.3g} to {high:.3g}", remedy)
 
 
+def _require_between(law: Law, box: Box, is_at_edge: NDArray[np.bool_], farthest: float) -> None:
+    """Where the search ends is no optimum: that it ends there is our rule, no limit of whoever asks."""
+    if is_at_edge.any():
+        ends = " and ".join(law.sample.columns[role] for role, is_end in zip(box.roles, is_at_edge, strict=True) if is_end)
+        raise ForecastError(
+            f"the best split must lie within {10**farthest:.3g} times of the trials",
+            f"one that would take {ends} farther",
+            "lower the budget, say a --limit, or add trials there",
+        )
+
+
 def _ratio(law: Law, logs: Array) -> tuple[float, tuple[float, float], tuple[float, float]]:
     roles = list(law.sample.columns)
     found = logs[:, roles.index("data")] - logs[:, roles.index("size")]
@@ -304,12 +333,15 @@ def _ratio(law: Law, logs: Array) -> tuple[float, tuple[float, float], tuple[flo
 
 
 def _exponents(law: Law, laws: Array, box: Box, cost: Powers, budget: float) -> dict[str, Estimate]:
-    upper, lower = (_in_order(law, box, best_places(law.form, laws, box, cost, part * budget).logs) for part in (1.0, 0.1))
-    slopes = (upper - lower) / np.log(10)
+    upper, lower = (best_places(law.form, laws, box, cost, part * budget) for part in (1.0, 0.1))
+    costs = np.array([cost.exponents.get(role, 0.0) >= FREE for role in box.roles])
+    if ((upper.is_at_edge | lower.is_at_edge)[0] & costs).any():
+        return {}
+    slopes = _in_order(law, box, upper.logs - lower.logs) / np.log(10)
     found = {}
-    for k, column in enumerate(law.sample.columns.values()):
+    for k, (role, column) in enumerate(law.sample.columns.items()):
         draws = slopes[1:, k]
-        if np.isfinite(slopes[0, k]):
+        if np.isfinite(slopes[0, k]) and cost.exponents.get(role, 0.0) >= FREE:
             found[column] = (float(slopes[0, k]), *interval(law, float(slopes[0, k]), draws[np.isfinite(draws)]))
     return found
 
@@ -318,8 +350,9 @@ def _frontier(law: Law, laws: Array, box: Box, cost: Powers, budget: float, limi
     first = min(float(np.exp(cost.log(law.sample.points).min())), budget / 10)
     rows = []
     for part in np.geomspace(first, budget, 7):
-        logs = _in_order(law, box, best_places(law.form, laws, box, cost, float(part), limits).logs)
-        if not np.isfinite(logs[0]).all():
+        optima = best_places(law.form, laws, box, cost, float(part), limits)
+        logs = _in_order(law, box, optima.logs)
+        if not np.isfinite(logs[0]).all() or optima.is_at_edge[0].any():
             continue
         best = {column: _estimate(_exp(law, logs[0, k], logs[1:, k])) for k, column in enumerate(law.sample.columns.values())}
         rows.append({"budget": float(part), "best": best, "outcome": predict(law, _points(law, logs[:1]))[0].to_dict()})

@@ -17,6 +17,8 @@ from trialhouse.scaling_laws.support import Place, ranges
 
 BEYOND = 0.5
 """Factors of ten beyond the largest trials that a next one may lie."""
+KNOWN = 1e-6
+"""Standard deviation of an optimum's logarithm below which limits, not the law, say where it is: no trial makes that surer."""
 LEVELS = {1: 25, 2: 9, 3: 6}
 """Candidates per factor, by number of factors."""
 
@@ -75,7 +77,7 @@ def next_trials(
     keeps = costs <= top + 1e-9
     for limit in limits:
         keeps &= limit.quantity.log(points) <= np.log(limit.at_most) + 1e-9
-    if not keeps.any():
+    if not keeps.any() or np.std(optimum) < KNOWN:
         return []
     places, costs = places[keeps], costs[keeps]
     levels, _ = law.form.curve(law.drawn.coordinates, {role: values[keeps] for role, values in points.items()})

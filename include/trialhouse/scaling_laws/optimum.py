@@ -36,7 +36,7 @@ class Optima:
     logs
         b x roles; NaN where nothing is affordable.
     is_at_edge
-        Whether the place lies at a wall of the box rather than between (b).
+        Whether the place lies at a wall of the box in a role, rather than between (b x roles).
     """
 
     logs: Array
@@ -63,8 +63,7 @@ def best_places(form: Form, coordinates: Array, box: Box, cost: Powers, budget: 
         found.append(_close_in(form, part, box, bounds, unit, steps))
     logs = np.concatenate(found)
     slack = 1e-3
-    edge = ((logs <= box.low + slack) | (logs >= box.high - slack)).any(axis=1)
-    return Optima(logs, np.asarray(edge))
+    return Optima(logs, np.asarray((logs <= box.low + slack) | (logs >= box.high - slack)))
 
 
 def _close_in(form: Form, laws: Array, box: Box, bounds: Sequence[tuple[Powers, float]], unit: Array, steps: int) -> Array:

@@ -18,6 +18,10 @@ FARTHEST = 2.0
 """Factors of ten beyond the trials from which on nothing is forecast, unless asked for."""
 NEAR, FAR = 0.05, 1.0
 """Factors of ten up to which a point counts as among the trials, and from which on its forecast is speculation."""
+MOST = 12
+"""Factors of ten beyond the trials that nobody can ask for more than."""
+ROUNDING = 1e-6
+"""Factors of ten by which a point inside the hull of the trials can seem to be outside."""
 NUMBER = re.compile(r"^([0-9.]+(?:[eE][+-]?[0-9]+)?)([xkMBT]?)$")
 MULTIPLES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 ALONG = 0.95
@@ -173,8 +177,9 @@ def require_near(law: Law, place: Place, farthest: float) -> Reach:
     ForecastError
         If it is farther than `farthest` factors of ten.
     """
+    require_farthest(farthest)
     reach = reach_of(law, place)
-    if reach.together > farthest:
+    if reach.together > farthest + ROUNDING:
         asked = ", ".join(f"{column} {value:.4g}" for column, value in place.items())
         ranges = " and ".join(
             f"{column} {np.exp(law.sample.points[role].min()):.3g} to {np.exp(law.sample.points[role].max()):.3g}"
@@ -186,6 +191,18 @@ def require_near(law: Law, place: Place, farthest: float) -> Reach:
             "ask for less, add larger trials, or say --farthest if you must",
         )
     return reach
+
+
+def require_farthest(farthest: float) -> None:
+    """Refuse what is no number of factors of ten: nothing is farther than NaN.
+
+    Raises
+    ------
+    ForecastError
+        Unless it is from 0 to 12.
+    """
+    if not 0 <= farthest <= MOST:
+        raise ForecastError(f"--farthest must be factors of ten, from 0 to {MOST}", farthest, f"leave it out for {FARTHEST:g}")
 
 
 def ranges(law: Law) -> tuple[Array, Array]:

@@ -138,6 +138,27 @@ def test_limits_on_everything_leave_some_of_the_budget(law: Law) -> None:
     assert any("no use for 99% of the budget" in caveat for caveat in found.caveats)
 
 
+def test_the_wall_of_the_search_is_no_optimum_although_there_is_a_limit(law: Law) -> None:
+    """A limit on data leaves most of the budget to size, which the search stops at a hundred times the largest: the limit does not."""
+    frame = PAIR.table(1)
+    for budget, limits in ((1e28, ["data<=1e11"]), (1e28, ["data<=1e11", "size<=1e30"])):
+        with pytest.raises(ForecastError, match="within 100 times of the trials"):
+            allocate(law, budget, flops(law, 6), limits=read_limits(limits, BOTH, law, frame))
+
+
+def test_what_lies_at_a_wall_of_the_search_is_not_on_the_frontier(law: Law) -> None:
+    """By limits on both a place near the trials is best; without them, as exponents are said to be, there is none near."""
+    limits = read_limits(["size<=1e9,data<=1e10"], BOTH, law, PAIR.table(1))
+    found = allocate(law, 1e32, flops(law, 6), limits=limits)
+    assert found.place == pytest.approx({"size": 1e9, "data": 1e10}, rel=1e-3)
+    assert (found.exponents, found.next_trials) == ({}, ())
+    assert 1 < len(found.frontier) <= 7
+    narrow = allocate(law, 1e21, flops(law, 6), farthest=0)
+    low = PAIR.table(1).min()
+    assert len(narrow.frontier) == 6
+    assert all(row["best"][role]["value"] > 1.001 * low[role] for row in narrow.frontier for role in BOTH)
+
+
 def test_flops_are_those_that_trials_counted_themselves_where_they_go_by_the_factors(law: Law) -> None:
     frame = PAIR.table(1)
     assert training_flops(law, frame) == flops(law, 6)
@@ -201,10 +222,11 @@ def test_next_trials_make_the_optimum_surer_by_as_much_as_they_say(law: Law) -> 
 
 def test_next_trials_are_affordable_and_keep_the_limits(law: Law) -> None:
     frame = PAIR.table(1)
-    limits = read_limits(["size<=1e9"], BOTH, law, frame)
-    found = allocate(law, 1e21, flops(law, 6), limits=limits, batch=3, trial_budget=1e20)
+    limits = read_limits(["data<=1e11"], BOTH, law, frame)
+    free, found = (allocate(law, 1e21, flops(law, 6), limits=own, batch=3, trial_budget=1e20) for own in ((), limits))
     assert len(found.next_trials) == 3
-    assert all(trial.cost <= 1e20 * 1.0001 and trial.place["size"] <= 1.001e9 for trial in found.next_trials)
+    assert all(trial.cost <= 1e20 * 1.0001 and trial.place["data"] <= 1.001e11 for trial in found.next_trials)
+    assert any(trial.place["data"] > 1.001e11 for trial in free.next_trials)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +235,10 @@ def test_next_trials_are_affordable_and_keep_the_limits(law: Law) -> None:
         (lambda law: allocate(law, 1e30, flops(law, 6)), "must stay within 100 times of the trials|identified|buy"),
         (lambda law: allocate(law, 1e3, flops(law, 6)), "buy a trial near those there were"),
         (lambda law: allocate(law, -1, flops(law, 6)), "positive number, got -1"),
+        (lambda law: allocate(law, 1e21, flops(law, 6), farthest=-1), "--farthest must be .* got -1"),
+        (lambda law: allocate(law, 1e21, flops(law, 6), farthest=float("nan")), "--farthest must be .* got nan"),
+        (lambda law: allocate(law, 1e21, flops(law, 6), batch=-1), "--batch must be 0 or more, got -1"),
+        (lambda law: allocate(law, 1e21, flops(law, 6), trial_budget=0), "--trial-budget must be a positive number, got 0"),
         (lambda law: flops(law, 0), "must be positive, got 0"),
         (lambda law: measured(law, PAIR.table(1), "joules"), "column of the table, got 'joules'"),
         (

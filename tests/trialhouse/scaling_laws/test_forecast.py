@@ -134,6 +134,14 @@ def test_words_get_weaker_with_reach_until_it_is_refused(law: Law) -> None:
     assert ask(law, "data=200x", farthest=3).reach.word == "far beyond"
 
 
+def test_farthest_is_a_number_and_none_lets_what_is_inside_through(law: Law) -> None:
+    """Nothing is farther than NaN, and a point inside the hull of the trials is at no distance but that of rounding."""
+    for wrong in (float("nan"), -1.0, float("inf"), 400.0):
+        with pytest.raises(ForecastError, match="--farthest must be factors of ten, from 0 to 12"):
+            ask(law, "data=3x", farthest=wrong, passive=[])
+    assert ask(law, "data=2x", "size=1.7e9,data=3.1e10", farthest=0, passive=[]).reach.word == "within"
+
+
 def test_a_combination_far_from_all_trials_is_beyond_although_each_value_is_within() -> None:
     law = fit(confounded(0))
     reach = reach_of(law, {"size": 1e10, "data": 1e9})
