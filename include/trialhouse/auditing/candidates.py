@@ -10,7 +10,6 @@ import numpy as np
 from trialhouse.auditing.levels import Levels
 from trialhouse.errors import ForecastError, WorkloadError
 from trialhouse.forecasting import StudyAllocation
-from trialhouse.scaling_laws.allocate import FREE
 from trialhouse.scaling_laws.cost import COUNTED, COUNTED_NAME
 from trialhouse.scaling_laws.support import Place
 from trialhouse.studies.catalogue import parse_study
@@ -92,7 +91,7 @@ def _candidate(name: str, place: Place, allocation: StudyAllocation, levels: Lev
     found = allocation.found
     roles, cost = dict(found.law.sample.columns), found.cost
     counted = COUNTED if allocation.purse.cost is None and cost.name == COUNTED_NAME else allocation.purse.cost
-    last = [role for role in roles if cost.exponents.get(role, 0.0) >= FREE][-1]
+    last = [role for role in roles if cost.is_of(role)][-1]
     chosen: dict[str, Level] = {}
     for role in [*(role for role in roles if role != last), last]:
         factor = levels.moves[roles[role]]

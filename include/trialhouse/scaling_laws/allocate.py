@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialhouse.errors import ForecastError
-from trialhouse.scaling_laws.cost import Limit, Powers
+from trialhouse.scaling_laws.cost import FREE, Limit, Powers
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Points
 from trialhouse.scaling_laws.intervals import LEVEL
@@ -33,8 +33,6 @@ UNKNOWN = 100.0
 """Upper over lower end of an optimum's interval from which on it counts as not identified."""
 AT_EDGE = 0.05
 """Share of draws without an optimum of their own from which on it does."""
-FREE = 0.01
-"""Exponent of a cost below which a factor costs nothing."""
 FEW_DRAWS = 400
 """Draws that are followed where there are more than two factors."""
 PF_DAY = 8.64e19
@@ -238,7 +236,7 @@ def allocate(
         exponents=_exponents(law, laws, box, cost, budget),
         frontier=_frontier(law, laws, box, cost, budget, limits),
         isoflops=_isoflops(law, box, cost, budget) if len(columns) == 2 else (),
-        recipes=_recipes(law, cost, budget, points, farthest) if set(law.sample.columns) == {"size", "data"} else (),
+        recipes=_recipes(law, cost, budget, points, farthest) if _has_rules(law, cost) else (),
         next_trials=tuple(next_trials(law, _padded(law, logs[1:, 0]), cost, count=batch, at_most=trial_budget, limits=limits)),
         reach=reach,
         caveats=(*caveats, *law.warnings),
@@ -268,8 +266,7 @@ def _require_split(law: Law, cost: Powers) -> None:
 def _require_costly(law: Law, cost: Powers, limits: Sequence[Limit]) -> None:
     """What costs nothing and has no limit has no best amount."""
     for role, column in law.sample.columns.items():
-        bounds = [cost, *(limit.quantity for limit in limits)]
-        if all(bound.exponents.get(role, 0.0) < FREE for bound in bounds):
+        if not any(bound.is_of(role) for bound in (cost, *(limit.quantity for limit in limits))):
             free = f"a cost that grows as {column}^{cost.exponents.get(role, 0.0):.2g}"
             raise ForecastError(f"{column} must cost something or have a limit", free, f"name another cost, or say --limit '{column}<=...'")
 
@@ -334,14 +331,14 @@ def _ratio(law: Law, logs: Array) -> tuple[float, tuple[float, float], tuple[flo
 
 def _exponents(law: Law, laws: Array, box: Box, cost: Powers, budget: float) -> dict[str, Estimate]:
     upper, lower = (best_places(law.form, laws, box, cost, part * budget) for part in (1.0, 0.1))
-    costs = np.array([cost.exponents.get(role, 0.0) >= FREE for role in box.roles])
+    costs = np.array([cost.is_of(role) for role in box.roles])
     if ((upper.is_at_edge | lower.is_at_edge)[0] & costs).any():
         return {}
     slopes = _in_order(law, box, upper.logs - lower.logs) / np.log(10)
     found = {}
     for k, (role, column) in enumerate(law.sample.columns.items()):
         draws = slopes[1:, k]
-        if np.isfinite(slopes[0, k]) and cost.exponents.get(role, 0.0) >= FREE:
+        if np.isfinite(slopes[0, k]) and cost.is_of(role):
             found[column] = (float(slopes[0, k]), *interval(law, float(slopes[0, k]), draws[np.isfinite(draws)]))
     return found
 
@@ -360,8 +357,10 @@ def _frontier(law: Law, laws: Array, box: Box, cost: Powers, budget: float, limi
 
 
 def _isoflops(law: Law, box: Box, cost: Powers, budget: float) -> tuple[dict[str, Any], ...]:
-    """Outcome along lines of equal cost, within the box."""
+    """Outcome along lines of equal cost, within the box; none where that depends on one factor only."""
     first, last = box.roles
+    if not all(cost.is_of(role) for role in box.roles):
+        return ()
     names = law.sample.columns
     costs = np.exp(cost.log(law.sample.points))
     found = []
@@ -376,6 +375,11 @@ def _isoflops(law: Law, box: Box, cost: Powers, budget: float) -> tuple[dict[str
         curve = {names[first]: np.exp(own[inside]).tolist(), names[last]: np.exp(other[inside]).tolist(), "outcome": outcome.tolist()}
         found.append({"budget": float(part), **curve})
     return tuple(found)
+
+
+def _has_rules(law: Law, cost: Powers) -> bool:
+    """Published rules share a cost out between size and data."""
+    return set(law.sample.columns) == {"size", "data"} and cost.is_of("size") and cost.is_of("data")
 
 
 def _recipes(law: Law, cost: Powers, budget: float, best: Points, farthest: float) -> tuple[Recipe, ...]:
@@ -397,7 +401,7 @@ def _recipes(law: Law, cost: Powers, budget: float, best: Points, farthest: floa
         "Kaplan's exponent from the middle of the trials on": lambda: anchor + KAPLAN[1] * (log_c - middle),
         "Chinchilla's exponent from the middle of the trials on": lambda: anchor + HOFFMANN[1] * (log_c - middle),
     }
-    if "flop" not in cost.name.lower():
+    if not cost.is_flops:
         rules = {name: rule for name, rule in rules.items() if "from the middle" in name}
     found = []
     for name, rule in rules.items():

@@ -14,7 +14,7 @@ import pandas as pd
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Points
-from trialhouse.scaling_laws.support import MULTIPLES, NUMBER, in_words
+from trialhouse.scaling_laws.support import in_words, read_number
 
 COUNTED = "training_flops"
 """Column of the FLOPs that a trial counts itself, layer by layer, embeddings and attention with them."""
@@ -22,7 +22,11 @@ COUNTED_NAME = "training FLOPs"
 """What a cost of these is called."""
 FITS = 0.9
 """Share of the variance (log) that powers of the factors must explain to stand for a column."""
-LIMIT = re.compile(r"^\s*(\S+?)\s*<=?\s*(\S+)\s*$")
+LIMIT = re.compile(r"^\s*(.+?)\s*<=?\s*(\S+)\s*$")
+FREE = 0.01
+"""Exponent of a cost below which a factor costs nothing."""
+FLOPS = re.compile(r"(^|[ _])flops?$", re.IGNORECASE)
+"""Names of costs that are counted in FLOPs, not in gigaFLOPs, PF-days or FLOPs per something."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ class Powers:
     constant: float
     exponents: Mapping[str, float]
     sentence: str
+
+    @property
+    def is_flops(self) -> bool:
+        """Whether its unit is the FLOP, as far as its name tells."""
+        return FLOPS.search(self.name) is not None
+
+    def is_of(self, role: str) -> bool:
+        """Whether it grows with a factor."""
+        return self.exponents.get(role, 0.0) >= FREE
 
     def log(self, points: Points) -> Array:
         """Logarithm at points."""
@@ -151,14 +164,14 @@ def read_limits(texts: Sequence[str], names: Mapping[str, str], law: Law, frame:
     found = []
     for text in ",".join(texts).split(",") if texts else ():
         parts = LIMIT.match(text)
-        number = NUMBER.match(parts[2]) if parts else None
-        if parts is None or number is None or number[2] == "x":
+        bound = read_number(parts[2]) if parts else None
+        if parts is None or bound is None or bound.is_multiple:
             raise ForecastError("a limit must be NAME<=NUMBER", repr(text), "for example --limit size<=1e9")
-        column, bound = names.get(parts[1], parts[1]), float(number[1]) * MULTIPLES[number[2]]
+        column, at_most = names.get(parts[1], parts[1]), bound.value
         if column in roles:
-            quantity = Powers(column, 0.0, {roles[column]: 1.0}, f"limit: {column} at most {in_words(bound)}")
+            quantity = Powers(column, 0.0, {roles[column]: 1.0}, f"limit: {column} at most {in_words(at_most)}")
         else:
             fitted = measured(law, frame, column)
-            quantity = Powers(column, fitted.constant, fitted.exponents, f"limit: {column} at most {in_words(bound)}; {fitted.sentence}")
-        found.append(Limit(quantity, bound))
+            quantity = Powers(column, fitted.constant, fitted.exponents, f"limit: {column} at most {in_words(at_most)}; {fitted.sentence}")
+        found.append(Limit(quantity, at_most))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,14 +146,23 @@ def read_changes(texts: Sequence[str], names: Mapping[str, str]) -> dict[str, Ch
         if name not in known:
             listed = ", ".join(dict.fromkeys([*names, *names.values()]))
             raise ForecastError(f"a factor must be one of the law's ({listed})", repr(name), "name one of them: data=10x, size=1e9")
-        number = NUMBER.match(value) if equals else None
-        if number is None or not 0 < _float(number[1]) < float("inf"):
+        change = read_number(value) if equals else None
+        if change is None:
             raise ForecastError(f"{name} must be set to a positive number or a multiple (10x, 200e9, 1.5T)", repr(value), "correct it")
         if known[name] in found:
             raise ForecastError(f"{name} must be named once", "twice", "leave one of them out")
-        is_multiple = number[2] == "x"
-        found[known[name]] = Change(_float(number[1]) * (1 if is_multiple else MULTIPLES[number[2]]), is_multiple)
+        found[known[name]] = change
     return found
+
+
+def read_number(text: str) -> Change | None:
+    """`200e9`, `1.5T` or `10x`; None for what is no positive number."""
+    parts = NUMBER.match(text)
+    with suppress(ValueError):
+        value = float(parts[1]) * MULTIPLES.get(parts[2], 1.0) if parts else 0.0
+        if parts is not None and 0 < value < float("inf"):
+            return Change(value, parts[2] == "x")
+    return None
 
 
 def require_released(law: Law) -> None:
@@ -244,10 +254,3 @@ def moves_along(frame: pd.DataFrame, law: Law) -> list[str]:
 
 def _times(factor: float) -> str:
     return f"{factor:.2g} times" if factor < 1000 else f"{factor:.1e} times"
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

@@ -196,6 +196,29 @@ def test_a_measured_cost_is_fitted_and_said_so(law: Law) -> None:
     assert "1B joules" in found.sentence
 
 
+@pytest.mark.parametrize(("free", "costly"), [("data", "size"), ("size", "data")])
+def test_a_factor_that_costs_nothing_goes_to_its_limit(law: Law, free: str, costly: str) -> None:
+    """No rule of others is about such a cost, and there is no curve of equal cost."""
+    frame = PAIR.table(1)
+    frame = frame.assign(seconds=1e-9 * frame[costly])
+    found = allocate(law, 5, measured(law, frame, "seconds"), limits=read_limits([f"{free}<=2e9"], BOTH, law, frame))
+    assert found.place == pytest.approx({free: 2e9, costly: 5e9}, rel=1e-6)
+    assert (found.recipes, found.isoflops) == ((), ())
+    assert set(found.exponents) == {costly}
+
+
+@pytest.mark.parametrize(
+    ("column", "is_flops"),
+    [("train_flops", True), ("FLOPs", True), ("total FLOP", True), ("gflops", False), ("pflop_days", False), ("flops_per_token", False)],
+)
+def test_kaplans_size_is_said_of_budgets_in_flops_only(law: Law, column: str, is_flops: bool) -> None:
+    """It is a size per PF-day: of a budget in petaFLOPs it would be 10^11 times too small."""
+    frame = PAIR.table(1)
+    found = allocate(law, 1e21, measured(law, frame.assign(**{column: 6 * frame["size"] * frame["data"]}), column))
+    assert any(recipe.name.startswith("Kaplan: size") for recipe in found.recipes) == is_flops
+    assert sum("from the middle of the trials" in recipe.name for recipe in found.recipes) == 2
+
+
 def test_next_trials_make_the_optimum_surer_by_as_much_as_they_say(law: Law) -> None:
     """Six more trials at the first proposal's place, against what the ensemble promises; the bootstrap of 1,000 draws is sure within 7%."""
     rng = np.random.default_rng(0)
@@ -247,6 +270,9 @@ def test_next_trials_are_affordable_and_keep_the_limits(law: Law) -> None:
         ),
         (lambda law: read_limits(["size>=3"], BOTH, law, PAIR.table(1)), "NAME<=NUMBER, got 'size>=3'"),
         (lambda law: read_limits(["size<=2x"], BOTH, law, PAIR.table(1)), "NAME<=NUMBER"),
+        (lambda law: read_limits(["size<=1.2.3"], BOTH, law, PAIR.table(1)), "NAME<=NUMBER, got 'size<=1.2.3'"),
+        (lambda law: read_limits(["size<=0"], BOTH, law, PAIR.table(1)), "NAME<=NUMBER"),
+        (lambda law: read_limits(["size<=1e999"], BOTH, law, PAIR.table(1)), "NAME<=NUMBER"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(law: Law, change: Callable[[Law], object], said: str) -> None:
@@ -314,6 +340,12 @@ def test_one_factor_is_no_split() -> None:
 def test_json_is_plain(found: Allocation) -> None:
     content = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert {"sentence", "best", "exponents", "frontier", "isoflops", "recipes", "next_trials", "reach", "caveats"} <= set(content)
+
+
+def test_a_limit_names_a_column_with_spaces(law: Law) -> None:
+    frame = PAIR.table(1).assign(**{"peak memory": lambda table: 4 * table["size"]})
+    (limit,) = read_limits(["peak memory <= 4k"], BOTH, law, frame)
+    assert (limit.quantity.name, limit.at_most) == ("peak memory", 4000)
 
 
 def test_a_limit_of_a_quantity_that_falls_with_data_is_kept(law: Law) -> None:
