@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,12 +115,12 @@ class Forecast:
         )
         held = " and ".join(f"{column} at {in_words(value)}" for column, value in self.start.items() if column not in self.changed)
         difference, low, high = self.effect.difference
-        digits = _digits(low, high, difference)
+        as_change, as_level = _formats(high - low)
         verb = VERBS[self._farther.word]
         return (
             f"If we intervene to {moves}{f', holding {held}' if held else ''}, {self.law.sample.outcome_name} {verb} by "
-            f"{difference:+.{digits}f} (95% interval {low:+.{digits}f} to {high:+.{digits}f}), "
-            f"from {self.effect.before.mean:.{digits}f} to {self.effect.after.mean:.{digits}f}"
+            f"{difference:{as_change}} (95% interval {low:{as_change}} to {high:{as_change}}), "
+            f"from {self.effect.before.mean:{as_level}} to {self.effect.after.mean:{as_level}}"
         )
 
     @property
@@ -261,7 +262,7 @@ def _caveats(law: Law, reach: Reach, start_reach: Reach) -> tuple[str, ...]:
     return (*found, *law.warnings)
 
 
-def _digits(*values: float) -> int:
-    """Decimals that show two digits of the smallest width."""
-    width = max(abs(values[1] - values[0]), 1e-12)
-    return int(np.clip(1 - np.floor(np.log10(width)), 0, 8))
+def _formats(width: float) -> tuple[str, str]:
+    """Of changes and of levels: decimals that show two digits of an interval's width, or powers of ten where these are too many."""
+    decimals = 1 - math.floor(math.log10(width)) if 0 < width < math.inf else math.inf
+    return (f"+.{max(decimals, 0)}f", f".{max(decimals, 0)}f") if -4 < decimals < 8 else ("+.3g", ".4g")

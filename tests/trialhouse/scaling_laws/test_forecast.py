@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,16 @@ def test_the_answer_in_words_says_what_changes_and_what_is_held(law: Law) -> Non
     assert found.start_is == "as asked"
     both = ask(law, "size=2x,data=0.5x").sentence
     assert "increase size from 10B to 20B and lower data from 1T to 500B, y should change by" in both
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1e-9, r"e-1[0-9] \(95%"), (1e9, r"e\+0[0-9] \(95%"), (1e3, r"by \+[0-9]{3} \(95%")])
+def test_the_answer_shows_its_interval_whatever_the_unit(scale: float, said: str) -> None:
+    """A loss of 1e-9 changed by +0.00000000 (+0.00000000 to +0.00000000)."""
+    frame = PLANTED["power_law"].table(0)
+    found = forecast(fit(frame.assign(y=scale * frame["y"]), "power_law", draws=100), read_changes(["data=0.01x"], BOTH))
+    assert re.search(said, found.sentence)
+    low, high = re.findall(r"interval (\S+) to ([^)]+)\)", found.sentence)[0]
+    assert [float(low), float(high)] == pytest.approx(found.effect.difference[1:], rel=0.02)
 
 
 def test_it_starts_at_the_largest_trial_unless_told(law: Law) -> None:
