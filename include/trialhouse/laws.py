@@ -60,7 +60,7 @@ class TableLaw:
             outcome=self.outcome,
             columns=self.columns,
             cluster=self.cluster,
-            fixed=dict(_known(text) for text in self.fix),
+            fixed=_fixed(self.fix),
             delta=self.delta,
             drop_highest=self.drop_highest,
             keep_transient=self.keep_transient,
@@ -122,9 +122,14 @@ def land_laws(registration: Registration, frame: pd.DataFrame, landing: LandingZ
     return laws
 
 
-def _known(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise LawError("a fixed parameter must be NAME=VALUE", repr(text), "for example --fix E=0") from None
+def _fixed(texts: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name in found:
+            raise LawError(f"{name} must be fixed once", "twice", "leave one of them out")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise LawError("a fixed parameter must be NAME=VALUE", repr(text), "for example --fix E=0") from None
+    return found

@@ -83,6 +83,7 @@ def test_a_measured_cost_takes_the_place_of_counted_flops(table: Path) -> None:
         (("--do", "steps=2x"), ForecastError, "one of the law's"),
         (("--do", "data=2x", "--assignment", "random"), ForecastError, "got 'random'"),
         (("--do", "data=2x", "--fix", "E"), LawError, "NAME=VALUE"),
+        (("--do", "data=2x", "--fix", "E=0", "--fix", "E=1"), LawError, "E must be fixed once, got twice"),
         (("--do", "data=1e6x"), ForecastError, "must stay within 100 times of the trials"),
     ],
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from trialhouse.scaling_laws.forms import Array, Form
@@ -22,6 +23,8 @@ NEAR = 1.5
 """Loss per row, over the lowest, up to which a range is as good as any."""
 OF_A_LEVEL, FEWEST_LEVELS, MOST_LEVELS = 5, 4, 10
 """Neighbouring rows that are one level, and how many such levels there are."""
+COPIED = 0.2
+"""Share of rows from which on it is said that they are copies; outcomes of few values, such as shares of a hundred, agree by chance."""
 RISE_LEVEL, TRANSIENT_LEVEL, MISFIT_LEVEL = 1e-3, 1e-2, 1e-3
 """False alarms per table, the first two Bonferroni-corrected."""
 
@@ -150,6 +153,19 @@ def outliers(
     return (
         f"{len(far)} of {len(sample)} rows lie more than {OFF:g} robust standard deviations off the curve (rows {rows}, from 0): "
         f"they are kept with limited weight{remedy}"
+    )
+
+
+def copies(sample: LawSample) -> str | None:
+    """Rows that agree with others in factors and outcome, and are said to be independent of them."""
+    rows = pd.DataFrame({**sample.points, "outcome of the law": sample.outcome})
+    apart = rows if sample.clusters is None else rows.loc[~rows.assign(unit=sample.clusters).duplicated()]
+    count = int(apart.duplicated().sum())
+    if count < COPIED * len(sample):
+        return None
+    return (
+        f"{count} of {len(sample)} rows are copies of others in factors and outcome: if they are the same trials again, intervals are too "
+        "short; leave them out, or name the column that tells trials apart (--cluster)"
     )
 
 

@@ -272,6 +272,7 @@ def fit_sample(
         *diagnostics.sentences(
             [
                 diagnostics.wrong_way(form, best.coordinates),
+                diagnostics.copies(sample),
                 misfit,
                 decay_of(sample, delta, seed) if misfit and form.name in (*POWERS, "exponential") else None,
                 diagnostics.perfect(form, sample, best.objective, delta),

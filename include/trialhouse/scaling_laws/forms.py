@@ -67,6 +67,8 @@ class Parameter:
 
     def coordinate(self, value: float) -> float:
         """The coordinate of a value; minus infinity for a zero that is the limit of positive numbers."""
+        if not np.isfinite(value):
+            raise LawError(f"{self.name} must be a number", value, "fix its value")
         if self.link == "identity":
             return value
         if value < 0 or (self.link == "logit" and value >= 1):

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.forms import ROLES, Array, Form
 
+SMALLEST = 1e-100
+"""Of what is fitted by its logarithm, and one over the largest: products of powers of these are still numbers."""
 TIED = 1e-6
 """Share of a factor's variance (log) that the others leave, below which it is a function of them."""
 
@@ -105,6 +107,8 @@ def make_sample(
             raise LawError("column must be one of the table's", repr(name), f"it has {', '.join(map(str, frame.columns))}")
         if isinstance(frame[name], pd.DataFrame):
             raise LawError(f"column {name!r} must be there once", f"{frame[name].shape[1]} of that name", "drop or rename the others")
+    if frame.empty:
+        raise LawError("a law needs rows", "none", "add trials")
     values = _numbers(frame, outcome)
     factors = {role: _numbers(frame, column) for role, column in chosen.items()}
     _refuse(frame, outcome, values, positive=form.is_log)
@@ -167,7 +171,11 @@ def _roles(form: Form, columns: Mapping[str, str]) -> dict[str, str]:
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
     series: pd.Series[Any] = frame[column]
     if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series):
-        raise LawError(f"column {column!r} must be numbers", str(series.dtype), "convert it or choose another")
+        wrong = np.flatnonzero(pd.to_numeric(series, errors="coerce").isna() & series.notna())
+        got = (
+            f"{series.iloc[wrong[0]]!r} in row {wrong[0]}, from 0" if len(wrong) else "true and false" if series.dtype == bool else "texts"
+        )
+        raise LawError(f"column {column!r} must be numbers", got, "correct it or choose another")
     return series.to_numpy(dtype=float, na_value=np.nan)
 
 
@@ -182,6 +190,9 @@ def _refuse(frame: pd.DataFrame, column: str, values: Array, *, positive: bool) 
             f"{rows} of {len(frame)} rows that are not, the lowest {values.min():g}",
             "choose another column or drop those rows",
         )
+    if positive and not (values.min() >= SMALLEST and values.max() <= 1 / SMALLEST):
+        got = f"{values.min():g} to {values.max():g}"
+        raise LawError(f"column {column!r} must lie between {SMALLEST:g} and {1 / SMALLEST:g}", got, "choose another unit")
 
 
 def _require_enough(sample: LawSample, form: Form) -> None:

@@ -79,7 +79,12 @@ def test_json_has_what_the_contract_says_and_no_nan() -> None:
         (lambda frame: frame.assign(size=1.0), "power_law", "one factor: one of --size, --data"),
         (lambda frame: frame.drop(columns="y"), "power_law", "must be one of the table's, got 'y'; it has data"),
         (lambda frame: pd.concat([frame, frame[["y"]]], axis=1), "power_law", "column 'y' must be there once, got 2 of that name"),
-        (lambda frame: frame.iloc[:0], "auto", "at least"),
+        (lambda frame: frame.iloc[:0], "auto", "needs rows, got none"),
+        (lambda frame: frame.iloc[:0].astype(object), "power_law", "needs rows, got none"),
+        (lambda frame: frame.assign(y=[*frame["y"][:-1], "n/a"]), "power_law", "column 'y' must be numbers, got 'n/a' in row 35"),
+        (lambda frame: frame.assign(y=frame["y"].astype(str)), "power_law", "column 'y' must be numbers, got texts"),
+        (lambda frame: frame.assign(y=1e-200 * frame["y"]), "power_law", "must lie between 1e-100 and 1e+100"),
+        (lambda frame: frame.assign(data=1e200 * frame["data"]), "power_law", "must lie between 1e-100 and 1e+100"),
         (lambda frame: frame.drop(columns="data"), "auto", "factors must be one alone, or"),
     ],
 )
@@ -97,11 +102,27 @@ def test_what_is_no_law_is_refused_in_one_line(change, form: str, said: str) -> 
         ({"draws": 10}, "draws must be at least 100"),
         ({"drop_highest": 36}, "fewer than the 36"),
         ({"cluster": "data", "form": "auto", "fixed": {"E": 0}}, "go with a form that is named"),
+        ({"fixed": {"E": math.nan}}, "E must be a number, got nan"),
+        ({"fixed": {"E": math.inf}}, "E must be a number, got inf"),
+        ({"fixed": {"beta": math.inf}}, "beta must be a number, got inf"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(LawError, match=said):
         fit(ONE.table(0), **options)  # type: ignore[arg-type]
+
+
+def test_rows_that_are_copies_are_told() -> None:
+    """Each trial ten times over makes every interval three times too short; seeds that happen to agree once do not."""
+    frame = ONE.table(0)
+    alike = frame.copy()
+    alike.loc[1, "y"] = alike.loc[0, "y"]
+    said = "are copies of others"
+    assert any("324 of 360 rows" in one and said in one for one in fit(pd.concat([frame] * 10), draws=100).warnings)
+    assert not any(said in one for one in fit(alike, draws=100).warnings)
+    runs = pd.concat([frame.assign(run=frame.index)] * 3)
+    assert not any(said in one for one in fit(runs, draws=100, cluster="run").warnings)
+    assert any(said in one for one in fit(runs.assign(run=range(108)), draws=100, cluster="run").warnings)
 
 
 def test_size_and_data_that_nearly_move_together_are_withheld() -> None:
