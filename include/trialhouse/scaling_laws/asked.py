@@ -176,7 +176,7 @@ def rows_of_forecast(study_id: str, code_version: str, one: StudyForecast) -> li
         after, difference = effect.after, effect.difference
         row = {
             **_common(study_id, code_version, law),
-            "form": found.law.form.name if looks_at is None else "power_law" if found.law.form.is_log else "bounded",
+            "form": effect.form,
             "purpose": "asked",
             "basis": "causal" if looks_at is None else "correlational",
             "looks_at": looks_at,

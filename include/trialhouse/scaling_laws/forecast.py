@@ -41,6 +41,8 @@ class Effect:
     ----------
     before, after
         Predictions at the start and under the intervention.
+    form
+        Of the law that says so.
     difference, ratio
         After less before and after over before: value, lower and upper end of the 95% interval. Both come from the same
         draws, so that what is uncertain about both ends alike cancels. The ratio is None for a score, which may be zero.
@@ -48,6 +50,7 @@ class Effect:
 
     before: Prediction
     after: Prediction
+    form: str
     difference: tuple[float, float, float]
     ratio: tuple[float, float, float] | None
 
@@ -224,7 +227,7 @@ def effect_of(law: Law, points: Points) -> Effect:
         ratio = after.mean / before.mean, float(np.exp(change[0])), float(np.exp(change[1]))
     draws = np.exp(found.draws) if law.form.is_log else found.draws
     difference = after.mean - before.mean
-    return Effect(before, after, (difference, *interval(law, difference, draws[:, 1] - draws[:, 0])), ratio)
+    return Effect(before, after, law.form.name, (difference, *interval(law, difference, draws[:, 1] - draws[:, 0])), ratio)
 
 
 def assumptions(law: Law, assignment: Assignment) -> dict[str, str]:

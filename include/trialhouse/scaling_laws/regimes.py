@@ -20,6 +20,12 @@ from trialhouse.scaling_laws.sample import LawSample
 LIMITS = {"n": "", "size": "size", "data": "data", "width": "width"}
 """Roles of which Bahri et al. speak -> how the meaning of their exponents ends in an additive form."""
 POWERS = ("pure_power_law", "power_law")
+SUMS = (
+    *POWERS,
+    *("shifted_power_law", "transition_power_law", "data_constrained"),
+    *("chinchilla", "size_steps", "size_steps_data", "width_depth", "width_depth_size"),
+)
+"""Forms in which an exponent says how the outcome nears its limit when nothing else limits: a power of each factor, added up."""
 
 
 def regimes(form: Form, sample: LawSample, ends: Array, not_identified: Mapping[str, str]) -> list[str]:
@@ -34,8 +40,10 @@ def regimes(form: Form, sample: LawSample, ends: Array, not_identified: Mapping[
 
     Notes
     -----
-    Only of forms in which the exponent is that of what is left above `E` when nothing else limits: sums of power laws.
+    Only of `SUMS`.
     """
+    if form.name not in SUMS:
+        return []
     found = []
     for role, column in sample.columns.items():
         meaning = " of ".join(filter(None, ("exponent", LIMITS.get(role, "none"))))

@@ -74,6 +74,14 @@ def test_a_law_of_two_factors_holds_the_other_one(trials: pd.DataFrame) -> None:
     assert all(required <= {name for name, value in row.items() if value is not None} <= set(RAW_TABLES["forecasts"]) for row in rows)
 
 
+def test_an_observer_is_on_record_with_the_form_that_it_had(trials: pd.DataFrame) -> None:
+    """Three amounts of data are too few for an irreducible loss, which who looks at the product of both can tell."""
+    few = trials[trials["n_train"].isin(sorted(trials["n_train"].unique())[-3:])]
+    (found,) = forecast_study(STUDY, few, laws_about(STUDY, few, law="both", draws=100), do=["data=2x"])
+    forms = {row["looks_at"]: row["form"] for row in rows_of_forecast("study_1", "0", found)}
+    assert forms == {None: "pure_coupled", "n_train": "pure_power_law", PRODUCT: "power_law"}
+
+
 def test_each_subgroup_answers_for_itself_and_its_place_says_so(trials: pd.DataFrame) -> None:
     laws = laws_about(STUDY, trials, factors=["data"], law="alone", draws=100)
     found = forecast_study(STUDY, trials, laws, do=["data=2x"])

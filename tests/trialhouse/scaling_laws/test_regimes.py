@@ -11,6 +11,7 @@ from tests.benchmarks.planted_laws import PLANTED, ladder
 from trialhouse.reporting.fitted import law_lines
 from trialhouse.scaling_laws import Law, fit_table
 from trialhouse.scaling_laws.regimes import regimes
+from trialhouse.scaling_laws.sample import make_sample
 
 
 def law(planted: str = "power_law", form: str = "power_law", **truth: float) -> Law:
@@ -55,6 +56,16 @@ def test_nothing_is_named_of_what_is_not_identified_or_does_not_fit() -> None:
     assert regimes(found.form, found.sample, np.full((3, 2), np.inf), {}) == []
     assert law("exponential").regimes == ()
     assert law("broken_power_law", "broken_power_law").regimes == ()
+
+
+@pytest.mark.parametrize("name", ["bounded", "multiplicative", "saturating_power_law"])
+def test_nothing_is_named_of_exponents_that_are_not_those_of_what_is_left_above_the_limit(name: str) -> None:
+    """The slope of a score's logit; a product, in which the other factor always limits; a curve that nears its limit as 1 / n anyway."""
+    planted = PLANTED[name]
+    form = planted.family
+    sample = make_sample(planted.table(0), form, outcome="y", columns=planted.columns)
+    assert any(parameter.meaning.startswith("exponent") for parameter in form.parameters)
+    assert regimes(form, sample, np.tile([0.9, 1.1], (len(form.parameters), 1)), {}) == []
 
 
 def test_a_power_law_through_exponential_decay_is_told_so_and_the_other_way_round() -> None:
