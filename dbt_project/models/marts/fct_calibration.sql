@@ -31,6 +31,11 @@ levels as (
     qualify row_number() over (partition by study_id, trial_id, column_name order by level nulls last) = 1
 ),
 
+-- other settings (a data set, say) make another treatment of the same levels
+versions as (
+    select study_id, spec ->> '$.workload' as workload from {{ ref('dim_studies') }}
+),
+
 -- trials of the same configuration, of any version of the study: what was asked for is compared with what came later only
 met as (
     select wanted.forecast_id, trials.study_id, trials.trial_id
@@ -39,6 +44,8 @@ met as (
         on wanted.study_name = trials.study_name
         and trials.status = 'ok'
         and (wanted.purpose = 'asked' and trials.ended_at > wanted.made_at or wanted.purpose <> 'asked' and trials.study_id = wanted.study_id)
+    join versions as asked on wanted.study_id = asked.study_id
+    join versions as ran on trials.study_id = ran.study_id and asked.workload = ran.workload
     join levels
         on trials.study_id = levels.study_id
         and trials.trial_id = levels.trial_id
