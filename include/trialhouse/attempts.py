@@ -80,13 +80,13 @@ class Attempt:
         self.stream(landing)
         number, unit = self._own_number(landing), self._unit(landing)
         tables: dict[str, list[dict[str, Any]]] = {
-            "outcomes": [{"outcome": name, **_finite(reading)} for name, reading in self.outcomes.items()],
+            "outcomes": [{"outcome": name, **columns_of(reading)} for name, reading in self.outcomes.items()],
             "samples": [
                 {"metric": metric, "sequence": index, "value": value}
                 for metric, values in self.samples.items()
                 for index, value in enumerate(values)
             ],
-            "profiles": [{"metric": name, **_finite(reading)} for name, reading in self.profiles.items()],
+            "profiles": [{"metric": name, **columns_of(reading)} for name, reading in self.profiles.items()],
             "realised": [
                 {"factor": name, "realised": str(level), "realised_value": None if isinstance(level, str) else float(level)}
                 for name, level in self.realised.items()
@@ -148,7 +148,7 @@ def last_attempts(landing: LandingZone, unit_ids: Iterable[str]) -> dict[str, La
         return {unit_id: LastAttempt(*rest) for unit_id, *rest in connection.execute(query, [files]).fetchall()}
 
 
-def _finite(reading: Reading) -> Mapping[str, Any]:
+def columns_of(reading: Reading) -> Mapping[str, Any]:
     """The reading as columns; a number that is none becomes null, since NaN would pass for a large one in SQL."""
     if reading.value is not None and not math.isfinite(reading.value):
         return {"value": None, "text": reading.text, "reason": reading.reason or f"not a finite number: {reading.value}"}

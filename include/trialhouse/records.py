@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialhouse.attempts import Reading
+from trialhouse.attempts import Reading, columns_of
 from trialhouse.errors import TableError
 from trialhouse.identity import content_id
 from trialhouse.landing import LandingZone
@@ -177,9 +177,9 @@ def _kept(frame: pd.DataFrame, recorded: Recorded, path: Path) -> pd.DataFrame:
 def _refuse_equal_keys(frame: pd.DataFrame, recorded: Recorded, path: Path) -> None:
     if not recorded.key:
         return
-    twice = frame.duplicated(list(recorded.key))
-    for row in frame.index[twice][:1]:
-        same = frame.index[(frame[list(recorded.key)] == frame.loc[row, list(recorded.key)]).all(axis=1)]
+    keys = frame.groupby(list(recorded.key), dropna=False, sort=False).ngroup()
+    for twice in keys[keys.duplicated()][:1]:
+        same = keys.index[keys == twice]
         expected = f"{path.name}: no two rows may agree in the key {list(recorded.key)}"
         raise TableError(expected, f"data rows {', '.join(str(number + 1) for number in same[:3])}", "remove one or fix recorded.key")
 
@@ -241,8 +241,8 @@ def land_records(records: Records, landing: LandingZone) -> None:
     units = [{"unit_id": record.trial.trial_id, "unit_kind": "trial", "attempt": 1} for record in records.records]
     both = list(zip(units, records.records, strict=True))
     tables: dict[str, list[dict[str, Any]]] = {
-        "outcomes": [{**unit, "outcome": name, **value._asdict()} for unit, record in both for name, value in record.outcomes.items()],
-        "profiles": [{**unit, "metric": name, **value._asdict()} for unit, record in both for name, value in record.profiles.items()],
+        "outcomes": [{**unit, "outcome": name, **columns_of(value)} for unit, record in both for name, value in record.outcomes.items()],
+        "profiles": [{**unit, "metric": name, **columns_of(value)} for unit, record in both for name, value in record.profiles.items()],
         "attempts": [
             {
                 **unit,

@@ -213,6 +213,10 @@ def spoiled(**columns: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (spoiled(acc="n/a"), "column 'acc' must hold numbers, got 'n/a' in data row 3"),
         (spoiled(host="C-3"), r"column 'host' must hold \['A-1', 'B-2'\], got 'C-3' in data row 3"),
         (spoiled(channels=9), r"column 'channels' must hold \['8', '16'\], got '9' in data row 3; fix the levels of factor 'width'"),
+        (
+            lambda frame: pd.concat([frame.astype(object).assign(host=None)] * 2),
+            r"no two rows may agree in the key \[.*\], got data rows 1, 9, 18",
+        ),
         (spoiled(seed=1), r"no two rows may agree in the key \[.*\], got data rows 3, 4"),
         (
             lambda frame: frame[:-3],
@@ -255,6 +259,15 @@ def test_observed_rows_need_no_completeness_and_alike_ones_are_replicates(here: 
     registration, _ = import_table("elsewhere", here.home / "runs.csv")
     assert len(registration.trials) == len({trial.trial_id for trial in registration.trials}) == 15
     assert sorted(trial.replicate for trial in registration.trials)[-2:] == [0, 1]
+
+
+def test_a_number_that_is_none_lands_as_its_reason(here: Settings) -> None:
+    """A loss that overflowed is no outcome: an infinite one would pass for a large number in SQL."""
+    spoiled(acc=float("inf"), load=float("inf"))(table()).to_csv(here.home / "runs.csv", index=False)
+    import_table("elsewhere", here.home / "runs.csv")
+    for name in ("outcomes", "profiles"):
+        (row,) = [row for row in landed(here, name) if "inf" in str(row["reason"])]
+        assert (row["reason"], pd.isna(row["value"])) == ("not a finite number: inf", True)
 
 
 def test_nobody_may_say_that_observed_treatments_were_randomised(here: Settings) -> None:
