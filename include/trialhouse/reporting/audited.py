@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trialhouse.reporting.law_numbers import amount, interval, place, value
+
 
 def audit_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]]]:
     """What came out beside what was forecast, and how good forecasts have been so far; tables are lists of rows."""
     yield f"{result['sentence']}."
-    wanted = ", ".join(f"{column} {value:.4g}" for column, value in result["wanted"].items())
     levels = ", ".join(f"{name} {level}" for name, level in result["candidates"][0]["levels"].items())
-    yield f"the trials nearest to the best split ({wanted}) have {levels}"
+    yield f"the trials nearest to the best split ({place(result['wanted'])}) have {levels}"
     yield ""
     yield [_candidate_row(one) for one in result["candidates"]]
     yield ""
@@ -45,11 +46,11 @@ def _candidate_row(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "split": _name(one),
         **{name: str(level) for name, level in one["levels"].items()},
-        **{column: f"{value:.4g}" for column, value in one["place"].items() if column not in one["levels"]},
-        "cost": f"{one['cost']:.3g}",
-        "forecast": _short(one["forecast"]["mean"]),
-        "one new trial": _ends(one["forecast"]["new_trial_interval"]),
-        "came out": "-" if one["mean"] is None else _short(one["mean"]),
+        **{column: amount(number) for column, number in one["place"].items() if column not in one["levels"]},
+        "cost": amount(one["cost"]),
+        "forecast": value(one["forecast"]["mean"]),
+        "one new trial": interval(one["forecast"]["new_trial_interval"]),
+        "came out": value(one["mean"]),
         "inside": f"{one['trials_in_interval']} of {one['trials_after_forecast']}",
     }
 
@@ -58,24 +59,12 @@ def _rival_row(one: Mapping[str, Any]) -> dict[str, Any]:
     forecast, found = one["forecast_difference"], one["difference"]
     return {
         "less the recommended": _name(one),
-        "forecast": f"{forecast['value']:+.3g} ({_signed(forecast['interval'])})",
-        "came out": "-" if found["value"] is None else f"{found['value']:+.3g}",
-        "interval": "-" if found["interval"] is None else _signed(found["interval"]),
+        "forecast": f"{forecast['value']:+.3g} ({interval(forecast['interval'], '+.3g')})",
+        "came out": value(found["value"], "+.3g"),
+        "interval": interval(found["interval"], "+.3g"),
         "so it is": one["verdict"],
     }
 
 
 def _name(one: Mapping[str, Any]) -> str:
     return "; ".join(one["names"])
-
-
-def _ends(ends: tuple[float, float]) -> str:
-    return f"{_short(ends[0])} to {_short(ends[1])}"
-
-
-def _signed(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:+.3g} to {ends[1]:+.3g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"

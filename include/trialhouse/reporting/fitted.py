@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trialhouse.reporting.law_numbers import interval, subgroup
 from trialhouse.scaling_laws.response import change
 
 
@@ -15,7 +16,7 @@ def law_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "parameter": name,
             "value": "" if value is None else f"{value:.5g}",
-            "95% interval": _interval(result["intervals"][name]),
+            "95% interval": interval(result["intervals"][name]),
             "standard error": "" if not is_known or (error := result["standard_errors"][name]) is None else f"{error:.3g}",
             "": "" if is_known else "not identified",
         }
@@ -28,7 +29,7 @@ def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Whether to believe it, why not, what was left out and what to keep in mind."""
     if "law" in result:
         score = f": from {result['told_by']} to {result['score']}" if "score" in result else ""
-        yield f"law {result['law']} of {_subgroup(result['subgroup'])}{score}"
+        yield f"law {result['law']} of {subgroup(result['subgroup'])}{score}"
     if "formula" not in result:
         yield "verdict: withheld"
         yield from (f"- {reason}" for reason in result["reasons"])
@@ -66,12 +67,12 @@ def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """How arms differ: constant, exponent, crossing."""
     yield "comparisons (95% intervals; p-values of no difference, Holm over the tests of a law):"
     for one in comparisons:
-        interval = "" if one["estimate"] is None else f" {one['estimate']:.3g} ({_interval(one['interval'])})"
+        found = "" if one["estimate"] is None else f" {one['estimate']:.3g} ({interval(one['interval'])})"
         if one["p_value"] is not None:
-            interval += f", p {one['p_value']:.2g}, after Holm {one['p_value_adjusted']:.2g}"
+            found += f", p {one['p_value']:.2g}, after Holm {one['p_value_adjusted']:.2g}"
         doubt = f"; withheld: {', '.join(one['reasons'])}" if one["reasons"] else ""
-        arms = f"{_subgroup(one['subgroup'])} against {_subgroup(one['compared_with'])}"
-        yield f"- {one['law']}, {arms}: {one['quantity']}{interval}: {one['sentence']}{doubt}"
+        arms = f"{subgroup(one['subgroup'])} against {subgroup(one['compared_with'])}"
+        yield f"- {one['law']}, {arms}: {one['quantity']}{found}: {one['sentence']}{doubt}"
 
 
 def response_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,7 +93,7 @@ def response_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def response_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """What the effects are, which depend on each other, which model forecasts best and what to keep in mind."""
-    yield f"response {result['response']} of {_subgroup(result['subgroup'])}: {result['outcome']} by all assigned factors"
+    yield f"response {result['response']} of {subgroup(result['subgroup'])}: {result['outcome']} by all assigned factors"
     if "effects" not in result:
         yield "verdict: withheld"
         yield from (f"- {reason}" for reason in result["reasons"])
@@ -110,12 +111,3 @@ def response_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"- who looks at {one['looks_at']} only: {one['held_out_error']:.3g}" for one in choice["observers"])
     yield f"verdict: {result['verdict']}"
     yield from (f"warning: {warning}" for warning in result["warnings"])
-
-
-def _subgroup(levels: Mapping[str, Any]) -> str:
-    return ", ".join(f"{factor} = {level}" for factor, level in levels.items()) or "all trials"
-
-
-def _interval(ends: Sequence[float | None]) -> str:
-    low, high = ("no end" if end is None else f"{end:.4g}" for end in ends)
-    return f"{low} to {high}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trialhouse.reporting.law_numbers import interval, subgroup, value
+
 
 def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The causal forecast and what passive observers would say, a row each."""
@@ -13,11 +15,11 @@ def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "forecast": name,
-            "before": _short(effect["before"]["mean"]),
-            "after": _short(effect["after"]["mean"]),
+            "before": value(effect["before"]["mean"]),
+            "after": value(effect["after"]["mean"]),
             "difference": f"{effect['difference']:+.3g}",
-            "95% interval": " to ".join(f"{end:+.3g}" for end in effect["difference_interval"]),
-            "one new trial": _ends(effect["after"]["new_trial_interval"]),
+            "95% interval": interval(effect["difference_interval"], "+.3g"),
+            "one new trial": interval(effect["after"]["new_trial_interval"]),
         }
         for name, effect in rows.items()
     ]
@@ -26,8 +28,7 @@ def forecast_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def forecast_lines(result: Mapping[str, Any]) -> Iterator[str | list[dict[str, Any]]]:
     """The answer, where it starts, how far it reaches, on what each kind of forecast rests; tables are lists of rows."""
     if "law" in result:
-        subgroup = ", ".join(f"{name} = {level}" for name, level in result["subgroup"].items())
-        yield f"law {result['law']}{f' of {subgroup}' if subgroup else ''}"
+        yield f"law {result['law']} of {subgroup(result['subgroup'])}"
         if result["refusal"] is not None:
             yield f"no forecast: {result['refusal']}"
             return
@@ -62,11 +63,3 @@ def held_out_rows(check: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _observer(looks_at: str) -> str:
     return f"correlational: looks at {looks_at} only"
-
-
-def _ends(ends: tuple[float, float]) -> str:
-    return f"{_short(ends[0])} to {_short(ends[1])}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"
