@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trialhouse.errors import TrialhouseError
+
+if TYPE_CHECKING:
+    from trialhouse.laws import TableLaw
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A warehouse of deep-learning trials.")
 
@@ -281,7 +285,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit the scaling laws and responses of a study, or one law to a table, with intervals, and say what the range does not tell."""
-    from trialhouse.laws import TableLaw, law_of_table, laws_of_study
+    from trialhouse.laws import law_of_table, laws_of_study
     from trialhouse.reporting.fitted import comparison_lines, law_lines, law_rows, response_lines, response_rows
 
     _require_law(context, study, table, outcome)
@@ -289,11 +293,7 @@ def fit(
         found = laws_of_study(study, draws=draws)
         results = found["laws"]
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
-        question = TableLaw(
-            outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws, delta, score, chance, ceiling
-        )
-        found = law_of_table(table or Path(), question)
+        found = law_of_table(table or Path(), _table_law(context))
         results = [found]
     if as_json:
         _print_json(found)
@@ -344,7 +344,6 @@ def forecast(
 ) -> None:
     """Say what an intervention would do, by the scaling laws of a study or of a table, beside what a passive observer would expect."""
     from trialhouse.forecasting import assignment_named, forecast_of_study, forecast_of_table
-    from trialhouse.laws import TableLaw
     from trialhouse.reporting.forecasted import forecast_lines
 
     _require_law(context, study, table, outcome, of_both=("score",))
@@ -356,21 +355,7 @@ def forecast(
         if as_json:
             _print_json({"study_name": study, "forecasts": results})
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
-        question = TableLaw(
-            outcome or "",
-            columns,
-            form,
-            cluster,
-            fix or (),
-            drop_highest,
-            keep_transient,
-            draws,
-            score=score,
-            chance=chance,
-            ceiling=ceiling,
-        )
-        how = assignment_named(assignment)
+        how, question = assignment_named(assignment), _table_law(context)
         found = forecast_of_table(table or Path(), question, do=do, at=at or (), assignment=how, farthest=farthest, check=check)
         results = [found.to_dict()]
         if as_json:
@@ -431,7 +416,6 @@ def allocate(
     With --run the split is put to the test: it and rivals that spend the same are forecast, then run, and scored.
     """
     from trialhouse.forecasting import Purse, allocation_of_study, allocation_of_table
-    from trialhouse.laws import TableLaw
     from trialhouse.reporting.allocated import allocation_lines
 
     _require_law(context, study, table, outcome)
@@ -441,9 +425,7 @@ def allocate(
         asked = allocation_of_study(study, purse, law=law, where=where or (), draws=draws)
         found = asked.found
     else:
-        columns = _named(size=size, data=data, width=width, depth=depth, unique=unique, steps=steps)
-        question = TableLaw(outcome or "", columns, form, cluster, fix or (), drop_highest, keep_transient, draws)
-        found = allocation_of_table(table or Path(), question, purse)
+        found = allocation_of_table(table or Path(), _table_law(context), purse)
     if svg is not None:
         from trialhouse.reporting.frontier_drawing import frontier_svg
 
@@ -518,9 +500,14 @@ def _require_law(context: typer.Context, study: str | None, table: Path | None, 
         raise TrialhouseError("--table goes with --outcome and the columns of the factors", remedy=f"see `trialhouse {command} --help`")
 
 
-def _named(**columns: str | None) -> dict[str, str]:
-    """Role -> column, of those that were named."""
-    return {role: column for role, column in columns.items() if column is not None}
+def _table_law(context: typer.Context) -> TableLaw:
+    """The law of a table that a command's options ask for; a command that lacks an option has its default."""
+    from trialhouse.laws import TableLaw
+    from trialhouse.scaling_laws.forms import ROLES
+
+    given = {name: value for name, value in context.params.items() if value is not None}
+    options = {field.name: given[field.name] for field in fields(TableLaw) if field.name in given}
+    return TableLaw(**{**options, "columns": {role: given[role] for role in ROLES if role in given}})
 
 
 def _quiet(line: str) -> None:

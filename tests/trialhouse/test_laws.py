@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.__main__ import app
 from trialhouse.errors import LawError, TableError, TrialhouseError
+from trialhouse.laws import TableLaw
 
 LAW = PLANTED["chinchilla"]
 
@@ -44,6 +45,27 @@ def test_json_is_as_the_contract_says(table: Path) -> None:
         assert low < content["parameters"][name] < high
         assert abs(content["parameters"][name] - value) < 4 * content["standard_errors"][name]
     assert json.loads(run(*common)) == content
+
+
+@pytest.mark.parametrize(
+    ("command", "asks", "extra"),
+    [("fit", "laws.law_of_table", ("--delta", "0.1")), ("forecast", "forecasting.forecast_of_table", ("--do", "data=2x"))],
+)
+def test_every_option_of_a_table_is_heard(monkeypatch: pytest.MonkeyPatch, command: str, asks: str, extra: tuple[str, ...]) -> None:
+    class Heard(Exception):
+        pass
+
+    def ask(path: Path, question: TableLaw, **_: object) -> None:
+        raise Heard(path, question)
+
+    monkeypatch.setattr(f"trialhouse.{asks}", ask)
+    given = ("--outcome", "y", "--steps", "s", "--size", "n", "--form", "f", "--cluster", "c", "--fix", "E=0", "--drop-highest", "2")
+    score = ("--keep-transient", "--draws", "300", "--score", "z", "--chance", "0.2", "--ceiling", "0.9")
+    found = CliRunner().invoke(app, [command, "--table", "runs.csv", *given, *score, *extra])
+    assert isinstance(found.exception, Heard)
+    delta = 0.1 if command == "fit" else 1e-3
+    asked = TableLaw("y", {"size": "n", "steps": "s"}, "f", "c", ["E=0"], 2, True, 300, delta, "z", 0.2, 0.9)
+    assert found.exception.args == (Path("runs.csv"), asked)
 
 
 def test_parquet_gives_the_same(table: Path) -> None:
