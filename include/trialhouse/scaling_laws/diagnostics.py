@@ -49,8 +49,9 @@ def levels(form: Form, sample: LawSample) -> Levels:
     if repeats >= 5:
         return Levels(log_n, means, counts, np.full(len(means), np.sqrt(((target - means[place]) ** 2).sum() / repeats)), repeats)
     bends = _bends(log_n, means)
-    noise = 1.4826 * float(np.median(np.abs(bends))) if len(bends) else 0.0
-    return Levels(log_n, means, counts, np.full(len(means), noise), max(len(bends) // 2, 1))
+    sizes = np.abs(bends[bends != 0])  # outcomes that are all equal (scores at chance) say nothing of the noise of others
+    noise = 1.4826 * float(np.median(sizes)) if len(sizes) else 0.0
+    return Levels(log_n, means, counts, np.full(len(means), noise), max(len(sizes) // 2, 1))
 
 
 def neighbours(form: Form, sample: LawSample) -> Levels:
@@ -204,10 +205,10 @@ def unidentified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:
     found: dict[str, str] = {}
     for parameter, value, (low, high) in zip(form.parameters, coordinates, ends, strict=True):
         name = parameter.name
-        if parameter.link == "log" and np.isinf(low) and np.isfinite(high):
-            if name == "E":
+        if parameter.link != "identity" and np.isinf(low) and np.isfinite(high):
+            if name in ("E", "chance"):
                 continue  # an interval from 0 is an answer
-            found[name] = f"{name} is not identified by this range: any value below {np.exp(high):.3g} fits about as well"
+            found[name] = f"{name} is not identified by this range: any value below {parameter.natural(high):.3g} fits about as well"
         elif np.isinf(low) and np.isinf(high):
             found[name] = f"{name} is not identified by this range: any value fits about as well"
         elif np.isinf(low) or np.isinf(high):

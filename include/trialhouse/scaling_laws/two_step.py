@@ -225,7 +225,7 @@ def _judged(own: Law, factors: Points, names: Mapping[str, str]) -> Law:
         nothing = dict.fromkeys(form.names, reasons[0])
         return replace(own, not_identified=nothing, reasons=tuple(reasons), warnings=(*reasons, *told))
     ends = profile_intervals(form, there, own.coordinates, own.objective, own.drawn, own.delta)
-    not_identified = _not_identified(form, own.coordinates, ends)
+    not_identified = diagnostics.unidentified(form, own.coordinates, ends)
     reasons = list(not_identified.values())
     found = [
         diagnostics.misfit(form, there, own.coordinates, remedy=""),
@@ -310,16 +310,6 @@ def _goes_past(own: Law, factors: Points, names: Mapping[str, str]) -> str | Non
         return None
     score, by = there.outcome_name, there.columns["n"]
     return f"at equal {by} {score} goes with {' and '.join(found)}, too: {by} does not tell all of it, and a forecast takes it to do so"
-
-
-def _not_identified(form: Form, coordinates: Array, ends: Array) -> dict[str, str]:
-    """As for any form; but an interval of chance that begins at 0 is an answer."""
-    found = diagnostics.unidentified(form, coordinates, ends)
-    if "chance" in found:
-        low, high = ends[form.names.index("chance")]
-        if np.isinf(low) and np.isfinite(high):
-            del found["chance"]
-    return found
 
 
 def _composed(loss: Form, form: Form) -> Form:

@@ -166,6 +166,26 @@ def test_monotone_data_are_not_called_double_descent() -> None:
     assert not any(fit(ONE.table(seed), draws=100).reasons for seed in range(5))
 
 
+def test_a_plateau_of_equal_outcomes_is_no_double_descent() -> None:
+    """Small networks that all guess the same class: their equal scores say nothing of the noise of the others."""
+    rng = np.random.default_rng(0)
+    n = np.geomspace(1e2, 1e8, 40)
+    score = np.where(n < 3e5, 0.25, np.clip(0.25 + 0.12 * np.log10(n / 3e5) + rng.normal(0, 0.03, 40), 0, 1))
+    law = fit(pd.DataFrame({"data": n, "y": score}), "bounded", draws=100)
+    assert (np.diff(score)[n[1:] > 3e5] < 0).any()
+    assert not any("double descent" in reason for reason in law.reasons)
+
+
+def test_a_chance_whose_interval_begins_at_0_is_an_answer() -> None:
+    """As an irreducible loss is: scores far above guessing do not tell it from 0."""
+    rng = np.random.default_rng(0)
+    n = np.geomspace(1e4, 1e8, 40)
+    law = fit(pd.DataFrame({"data": n, "y": 1 / (1 + (1e5 / n) ** 0.4) + rng.normal(0, 0.005, 40)}), "bounded", draws=100)
+    assert law.intervals["chance"][0] == 0
+    assert 0 < law.intervals["chance"][1] < 0.5
+    assert law.verdict == "released"
+
+
 def test_a_transient_region_is_left_out_and_said_so() -> None:
     frame = ONE.table(0)
     early = frame["data"] < 1000
