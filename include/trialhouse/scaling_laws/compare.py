@@ -25,7 +25,7 @@ class Comparison:
     Parameters
     ----------
     quantity
-        `difference of beta`, `ratio above E` (of what can be reduced, in the middle of the common range) or `crossing`.
+        `difference of beta`, `ratio above E` (of what can be reduced of a loss, in the middle of the common range) or `crossing`.
     estimate, low, high
         With a 95% interval; NaN where there is none.
     sentence
@@ -69,7 +69,8 @@ def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparis
     if first.form.names[0] == "E":
         found.append(_difference(first, second, 0, names))
     middle, ends = _common(first, second)
-    found.append(_ratio(first, second, middle, names))
+    if first.form.is_log:
+        found.append(_ratio(first, second, middle, names))
     found.append(_crossing(first, second, ends, names))
     return found
 
@@ -107,7 +108,7 @@ def _common(first: Law, second: Law) -> tuple[float, tuple[float, float]]:
 def _above_floor(law: Law, coordinates: Array, log_n: Array) -> Array:
     """Logarithm of the curve less E (b x n)."""
     level = law.form.predict(coordinates, {"n": log_n})
-    floor = law.form.natural(coordinates)[:, :1] if law.form.names[0] == "E" else 0.0
+    floor = law.form.natural(coordinates)[:, :1] if law.form.names[0] == "E" else dict(law.form.fixed).get("E", 0.0)
     return np.log(np.maximum(level - floor, 1e-300))
 
 

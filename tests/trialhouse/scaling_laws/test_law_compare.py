@@ -82,6 +82,24 @@ def test_irreducible_losses_are_compared_too() -> None:
     assert found["difference of E"].low > 0
 
 
+def test_what_can_be_reduced_is_what_is_above_an_irreducible_loss_that_is_known() -> None:
+    """Twice as much is above E, whether E was fitted or fixed; taken from zero it would be less than 1.2 times."""
+    planted = PLANTED["power_law"]
+    tables = [replace(planted, truth={**planted.truth, "A": scale}).table(seed) for seed, scale in enumerate((20, 40))]
+    own = [
+        fit_table(table, form="power_law", outcome="y", columns={"data": "data"}, fixed={"E": 0.5}, draws=200, keep_transient=True)
+        for table in tables
+    ]
+    ratio = compared(*own)["ratio above E"]
+    assert ratio.low <= 2 <= ratio.high
+    assert ratio.low > 1.5
+
+
+def test_of_scores_nothing_is_left_to_be_reduced() -> None:
+    found = compared(law(0, "bounded"), law(1, "bounded", n0=2e3))
+    assert set(found) == {"difference of beta", "crossing"}
+
+
 def test_laws_of_other_forms_are_not_compared() -> None:
     with pytest.raises(LawError, match="must have one form, of one factor"):
         compare(law(0), law(0, "power_law"), names=("a", "b"))
