@@ -7,12 +7,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import kstest, t
 
-from tests.benchmarks.planted_laws import PLANTED
+from tests.benchmarks.planted_laws import PLANTED, ladder
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws import Law, fit_table
-from trialhouse.scaling_laws.compare import Comparison, compare
+from trialhouse.scaling_laws.compare import Comparison, _last_crossing, compare
+from trialhouse.scaling_laws.intervals import degrees_of_freedom
 
 PLAIN = PLANTED["pure_power_law"]
 
@@ -45,6 +46,30 @@ def test_another_exponent_crosses() -> None:
     crossing = found["crossing"]
     assert crossing.low <= 2 ** (1 / 0.07) <= crossing.high
     assert "on plain is better" in crossing.sentence
+    assert "on augmented is better" in compared(law(1, A=4, beta=0.18), law(0))["crossing"].sentence
+
+
+def test_of_several_crossings_the_last_one_counts() -> None:
+    """What one arm wins on the way is not what it stays ahead by; a row without a crossing has none."""
+    places = _last_crossing(np.array([[3.0, -1.0, 1.0, 3.0], [1.0, 2.0, 3.0, 4.0]]), np.array([0.0, 1.0, 2.0, 3.0]))
+    assert places[0] == pytest.approx(1.5)
+    assert np.isnan(places[1])
+
+
+def test_of_scores_the_larger_one_is_better() -> None:
+    """Both come to half of the way at 30,000, from where on the steeper one is above."""
+    found = compared(law(0, "bounded"), law(1, "bounded", beta=1.1))["crossing"]
+    assert found.low <= 3e4 <= found.high
+    assert "on augmented is better" in found.sentence
+
+
+def test_a_difference_is_as_sure_as_the_arm_of_fewer_trials() -> None:
+    many, few = law(0), replace(PLAIN, places=ladder(6, 2)).table(1)
+    few_law = fit_table(few, form="pure_power_law", outcome="y", columns={"data": "data"}, draws=200, keep_transient=True)
+    for found in (compared(many, few_law)["difference of beta"], compared(few_law, many)["difference of beta"]):
+        df = float(degrees_of_freedom(few_law.form, few_law.sample, few_law.coordinates)[1])
+        half = found.estimate - found.low if found.estimate > 0 else found.high - found.estimate
+        assert found.p_value == pytest.approx(2 * t.sf(abs(found.estimate) / half * t.ppf(0.975, df), df), rel=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +102,14 @@ def test_a_p_value_is_no_smaller_than_its_draws_tell() -> None:
 
 
 def test_irreducible_losses_are_compared_too() -> None:
-    found = compared(law(0, "power_law"), law(1, "power_law", E=0.7))
-    assert found["difference of E"].low <= 0.2 <= found["difference of E"].high
-    assert found["difference of E"].low > 0
+    """By Zou & Donner (2008), equations 5 and 6: each end takes the side of each arm that lies towards it."""
+    first, second = law(0, "power_law"), law(1, "power_law", E=0.7)
+    found = compared(first, second)["difference of E"]
+    assert 0 < found.low <= 0.2 <= found.high
+    (a, b), ((al, ah), (bl, bh)) = ((one.parameters["E"] for one in (first, second)), (one.intervals["E"] for one in (first, second)))
+    assert ah - a < 0.95 * (a - al)
+    assert found.low == pytest.approx(b - a - np.hypot(b - bl, ah - a), rel=1e-9)
+    assert found.high == pytest.approx(b - a + np.hypot(bh - b, a - al), rel=1e-9)
 
 
 def test_what_can_be_reduced_is_what_is_above_an_irreducible_loss_that_is_known() -> None:
