@@ -110,9 +110,13 @@ class Purse:
         )
 
     def _cost(self, law: Law, frame: pd.DataFrame) -> Powers:
+        is_counted = self.per is not None or self.examples_per_step is not None
+        if self.cost is not None and is_counted:
+            both = "also --flops-per-example-parameter or --examples-per-step"
+            raise ForecastError("--cost says all that a trial costs", both, "leave one of them out")
         if self.cost is not None:
             return measured(law, frame, self.cost)
-        if self.per is None and self.examples_per_step is None:
+        if not is_counted:
             return training_flops(law, frame)
         return flops(law, 6 if self.per is None else self.per, self.examples_per_step)
 

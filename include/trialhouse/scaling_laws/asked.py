@@ -133,11 +133,12 @@ def forecast_study(
                 assignment=assignment_of(study, columns.values()),
                 farthest=farthest,
             )
-        except ForecastError as error:
+            checked = held_out(law.law) if check else None
+        except (ForecastError, LawError) as error:
             found.append(StudyForecast(law, None, str(error)))
             continue
         caveats = (*one.caveats, *_of_consequences(study, columns.values()), *_along(study, trials, law))
-        found.append(StudyForecast(law, replace(one, caveats=caveats, check=held_out(law.law) if check else None), None))
+        found.append(StudyForecast(law, replace(one, caveats=caveats, check=checked), None))
     if all(one.found is None for one in found):
         reasons = dict.fromkeys(str(one.refusal) for one in found)
         raise ForecastError("a law of the study must be able to answer", f"{len(found)} that cannot: {'; '.join(reasons)}")

@@ -100,6 +100,8 @@ def flops(law: Law, per: float, examples_per_step: float | None = None) -> Power
         raise ForecastError(
             "FLOPs are counted from size and data, or size and steps", f"a law in {given}", "name a column of measured cost: --cost COLUMN"
         )
+    if examples_per_step is not None:
+        raise ForecastError("--examples-per-step goes with a law in steps", f"one in {' and '.join(columns.values())}", "leave it out")
     sentence = f"cost: FLOPs = {per:g} x {columns['size']} x {columns['data']}, counted, not measured"
     return Powers("FLOPs", float(np.log(per)), {"size": 1.0, "data": 1.0}, sentence)
 
@@ -132,7 +134,8 @@ def measured(law: Law, frame: pd.DataFrame, column: str) -> Powers:
         )
     exponents = dict(zip(roles, map(float, solved[1:]), strict=True))
     powers = " x ".join(f"{law.sample.columns[role]}^{exponent:.3g}" for role, exponent in exponents.items())
-    sentence = f"{column} = {np.exp(solved[0]):.4g} x {powers}, fitted to the trials' own (they explain {share:.1%} of its variance)"
+    of = "the trials' own" if known.all() else f"that of {known.sum()} of {len(known)} trials"
+    sentence = f"{column} = {np.exp(solved[0]):.4g} x {powers}, fitted to {of} (they explain {share:.1%} of its variance)"
     return Powers(column, float(solved[0]), exponents, sentence)
 
 

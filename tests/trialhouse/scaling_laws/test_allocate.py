@@ -12,6 +12,7 @@ import pytest
 
 from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.errors import ForecastError
+from trialhouse.forecasting import Purse
 from trialhouse.scaling_laws import FORMS, Law, fit_table
 from trialhouse.scaling_laws.allocate import Allocation, allocate
 from trialhouse.scaling_laws.cost import Limit, Powers, flops, measured, read_limits, training_flops
@@ -181,6 +182,22 @@ def test_a_product_of_powers_has_no_best_split_and_says_what_to_buy_first() -> N
     law = plain_law(known, make_sample(PLANTED["multiplicative"].table(0), known, outcome="y", columns=BOTH), DELTA, draws=50)
     with pytest.raises(ForecastError, match=r"falls as C\^-0\.25 if the budget goes into size"):
         allocate(law, 1e9, flops(law, 6))
+
+
+def test_what_a_cost_is_counted_by_is_heard_or_refused(law: Law) -> None:
+    frame = PAIR.table(1).assign(joules=lambda table: 1e-9 * table["size"] * table["data"])
+    with pytest.raises(ForecastError, match="--examples-per-step goes with a law in steps"):
+        Purse(1e21, examples_per_step=512).split(law, frame, BOTH)
+    for other in ({"per": 6.0}, {"examples_per_step": 512.0}):
+        with pytest.raises(ForecastError, match="--cost says all that a trial costs"):
+            Purse(1e9, cost="joules", **other).split(law, frame, BOTH)
+
+
+def test_trials_without_their_cost_are_counted(law: Law) -> None:
+    frame = PAIR.table(1).assign(joules=lambda table: 1e-9 * table["size"] * table["data"])
+    assert "of 49" not in measured(law, frame, "joules").sentence
+    frame.loc[:2, "joules"] = np.nan
+    assert "fitted to that of 46 of 49 trials" in measured(law, frame, "joules").sentence
 
 
 def test_a_measured_cost_is_fitted_and_said_so(law: Law) -> None:

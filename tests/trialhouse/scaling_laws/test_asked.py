@@ -93,6 +93,15 @@ def test_each_subgroup_answers_for_itself_and_its_place_says_so(trials: pd.DataF
     assert rows_of_law(trials, only.question.outcome, only.subgroup)["epochs"].unique().tolist() == [12]
 
 
+def test_a_subgroup_with_too_few_places_to_hold_any_out_says_so_beside_one_that_has_enough(trials: pd.DataFrame) -> None:
+    sizes = sorted(trials["n_train"].unique())
+    few = trials[(trials["epochs"] == 12) | trials["n_train"].isin(sizes[:3])]
+    found = forecast_study(STUDY, few, laws_about(STUDY, few, law="alone", draws=100), do=["data=2x"], check=True)
+    assert "held-out check of pure_power_law needs trials at more than 2 places" in str(found[0].refusal)
+    assert found[1].found is not None
+    assert found[1].found.check is not None
+
+
 def test_a_subgroup_that_cannot_answer_says_why_beside_one_that_can(trials: pd.DataFrame) -> None:
     wrong = trials.assign(error=np.where((trials["epochs"] == 6) & (trials["width"] == 4), -1.0, trials["error"]))
     found = forecast_study(STUDY, wrong, laws_about(STUDY, wrong, law="alone", draws=100), do=["data=2x"])
