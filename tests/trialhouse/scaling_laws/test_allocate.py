@@ -260,6 +260,18 @@ def test_next_trials_make_the_optimum_surer_by_as_much_as_they_say(law: Law) -> 
     assert spread(after)[0] < 0.9 * sd
 
 
+def test_trials_at_one_place_add_up_as_an_average_does(law: Law) -> None:
+    """n of them lower a variance by c^2 / (v + s^2 / n): its inverse is linear in 1 / n."""
+    assert law.drawn is not None
+    values = FORM.natural(law.drawn.coordinates)
+    logs = np.log([best_size(dict(zip(FORM.names, row, strict=True)), 1e21) for row in values])
+    found = next_trials(law, logs, flops(law, 6), count=3, at_most=1e20)
+    assert found[0].place == found[1].place == found[2].place
+    first, second, third = (1 / (found[0].sd_before ** 2 - one.sd_after**2) for one in found)
+    assert (first - second) / (1 - 1 / 2) == pytest.approx((second - third) / (1 / 2 - 1 / 3), rel=1e-6)
+    assert first > second > third
+
+
 def test_next_trials_are_affordable_and_keep_the_limits(law: Law) -> None:
     frame = PAIR.table(1)
     limits = read_limits(["data<=1e11"], BOTH, law, frame)

@@ -122,6 +122,13 @@ def test_held_out_trials_go_on_record_by_every_forecaster(trials: pd.DataFrame) 
     assert all(row["trials"] < len(trials) for row in rows)
 
 
+def test_a_law_that_is_withheld_is_not_checked(trials: pd.DataFrame) -> None:
+    noise = np.exp(np.random.default_rng(1).normal(0, 0.1, len(trials)))
+    laws = laws_about(STUDY, trials.assign(error=np.where(trials["epochs"] == 6, noise, trials["error"])), law="alone", draws=100)
+    assert [bool(one.reasons) for one in laws] == [True, False]
+    assert [dict(law.subgroup) for law, _ in checks_of(laws)] == [{"epochs": 12}]
+
+
 def test_a_budget_in_the_trials_own_flops(trials: pd.DataFrame) -> None:
     (law,) = laws_about(STUDY, trials, law="both", draws=100)
     assert law.law is not None
@@ -133,6 +140,7 @@ def test_a_budget_in_the_trials_own_flops(trials: pd.DataFrame) -> None:
 def test_how_factors_came_about() -> None:
     assert assignment_of(STUDY, ["width", "n_train"]) == "randomised"
     assert assignment_of(STUDY, ["parameters", "n_train"]) == "unknown"
+    assert assignment_of(STUDY, ["seed"]) == "unknown"  # a block is no treatment
     assert assignment_of(load_study("confounded_vs_randomised"), ["width"]) == "observational"
 
 

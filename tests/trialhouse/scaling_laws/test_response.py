@@ -13,7 +13,7 @@ import pytest
 
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.response import Effect, Response, effects_of, fit_response
-from trialhouse.scaling_laws.response_forecasters import fold_groups
+from trialhouse.scaling_laws.response_forecasters import Forecaster, fold_groups
 from trialhouse.scaling_laws.response_terms import told_by
 
 FACTORS = ("width", "n_train", "method")
@@ -82,6 +82,22 @@ def test_cross_validation_takes_the_interactions_and_no_squares(interacting: Res
     assert "of passive observers who looks at" in interacting.sentence
 
 
+def test_a_main_effect_is_that_of_the_ends_where_levels_are_uneven() -> None:
+    """What bends counts for more on the side of the gap: the contrast from 8 to 128 is of both."""
+    frame = crossed().replace({"width": {32: 128, 64: 128}})
+    log = np.log(frame["width"])
+    own = -0.2 * log + 0.1 * (log - 3) ** 2 - 0.1 * np.log(frame["n_train"]) + np.random.default_rng(7).normal(0, 0.01, len(frame))
+    found = effect(fitted(frame.assign(loss=np.exp(own))), "width")
+    truth = -0.2 * np.log(16) + 0.1 * ((np.log(128) - 3) ** 2 - (np.log(8) - 3) ** 2)
+    assert abs(found.estimate - truth) < 3 * found.standard_error
+    assert found.standard_error < 0.01
+
+
+@pytest.mark.parametrize(("excess", "error", "is_as_good"), [(0.0, 0.0, True), (0.5, 1.0, True), (2.0, 1.0, False)])
+def test_the_simplest_model_within_a_standard_error_of_the_best_is_as_good(excess: float, error: float, is_as_good: bool) -> None:
+    assert Forecaster("additive", 0.1, excess, error).is_as_good == is_as_good
+
+
 @pytest.mark.parametrize(("planted", "chosen"), [({}, "additive"), ({"curvature": 0.05}, "curved")])
 def test_cross_validation_takes_what_is_there(planted: dict[str, float], chosen: str) -> None:
     frame = crossed()
@@ -136,6 +152,17 @@ def test_aliased_interactions_are_one_term_that_names_them() -> None:
     assert "7 terms need at least 10 configurations" in plan.not_tried["interactions"]
     assert plan.warnings[0] == "a x d and b x c are aliased: the design tells only their sum"
     assert len(plan.warnings) == 3
+
+
+@pytest.mark.parametrize(("sign", "word"), [(1, "+"), (-1, "-")])
+def test_aliased_interactions_are_named_by_what_the_design_tells(sign: int, word: str) -> None:
+    runs = pd.DataFrame(
+        [(a, b, c, sign * a * b * c, e) for a, b, c, e in product((-1, 1), (-1, 1), (-1, 1), (-1, 0, 1))], columns=list("abcde")
+    )
+    plan = told_by(2.0**runs, list("abcde"), {}, None)
+    names = [term.name for term in plan.models[plan.largest] if term.kind == "interaction"]
+    assert f"a x b {word} c x d" in names
+    assert len(names) == 7
 
 
 def test_an_interaction_that_looks_like_a_main_effect_is_left_out() -> None:
