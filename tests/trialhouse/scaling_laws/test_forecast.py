@@ -161,6 +161,15 @@ def test_a_combination_far_from_all_trials_is_beyond_although_each_value_is_with
     assert "no such combination is" in reach.sentence
 
 
+def test_what_is_below_the_trials_is_as_far_beyond_them_as_what_is_above(law: Law) -> None:
+    """Sizes are from 1e7 to 1e10, data from 1e9 to 1e12."""
+    below, above = (reach_of(law, {"size": size, "data": 1e10}) for size in (1e6, 1e11))
+    assert below.by_column == pytest.approx({"size": 1.0, "data": 0.0})
+    assert above.by_column == pytest.approx({"size": 1.0, "data": 0.0})
+    assert below.together == pytest.approx(1.0)
+    assert "10 times beyond the trials' size" in below.sentence
+
+
 def test_a_law_of_one_factor_has_no_observer_beside_it() -> None:
     frame = PLANTED["power_law"].table(0)
     found = ask(fit(frame, "power_law"), "data=10x", "data=1e5")

@@ -38,6 +38,22 @@ def test_a_richer_form_that_holds_the_right_one_is_not_told_from_it() -> None:
     assert choice.to_dict()["cannot_be_told_apart"]
 
 
+def test_the_simplest_of_those_alike_is_taken_although_another_came_out_best() -> None:
+    choice = compared("power_law", "shifted_power_law", seed=5)
+    assert choice.alike == ["shifted_power_law", "power_law"]
+    assert choice.candidates[0].error < choice.candidates[1].error
+    assert choice.chosen.name == "power_law"
+    assert choice.sentence.endswith("power_law has the fewest parameters")
+
+
+def test_forms_that_forecast_the_same_are_not_told_apart() -> None:
+    law = PLANTED["power_law"]
+    sample = make_sample(law.table(0), law.family, outcome="y", columns=law.columns)
+    choice = choose([law.family, replace(law.family, name="twin")], sample, delta=1e-3, draws=100)
+    assert choice.candidates[1].beaten_in == 0.5
+    assert choice.alike == ["power_law", "twin"]
+
+
 def test_what_has_too_many_parameters_to_hold_trials_out_is_not_tried() -> None:
     assert "parameters are too many" in compared("power_law", "broken_power_law").not_tried["broken_power_law"]
     few = replace(PLANTED["power_law"], places=ladder(4, 3))

@@ -144,6 +144,15 @@ def test_trials_without_a_score_serve_the_law_of_the_loss() -> None:
     assert len(two.sample.left_out["no score"]) == 17
 
 
+def test_a_draw_resamples_the_same_trials_for_both_steps(pair: tuple[Law, TwoStepLaw]) -> None:
+    """Else an interval of the score would count the scatter of one trial twice, or cancel it."""
+    loss, found = pair
+    assert loss.drawn is not None
+    assert found.drawn is not None
+    assert np.array_equal(found.drawn.weights, loss.drawn.weights[:, np.isin(loss.sample.rows, found.sample.rows)])
+    assert np.array_equal(found.drawn.coordinates[:, : len(loss.coordinates)], loss.drawn.coordinates)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
