@@ -286,7 +286,7 @@ def _residual_plot(answer: LawAnswer, place: str, laws: Sequence[Drawn], against
     is_log = laws[0].form.is_log
     return Plot(
         name=file_name(answer, "residuals", number, place),
-        title=title(place or f"over {words(column)}"),
+        title=title(f"{f'{place}, ' if place else ''}over {words(column)}"),
         alt=f"Residuals of the law of {answer.noun} over {column}{f', {place}' if place else ''}, one point per trial",
         x=Axis(f"fitted {answer.noun}" if against is None else axis_label(column), is_log=against is not None or is_log),
         y=Axis("log residual" if is_log else "residual", is_log=False),

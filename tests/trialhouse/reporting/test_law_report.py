@@ -15,12 +15,14 @@ from tests.trialhouse.reporting.conftest import write_warehouse
 from tests.trialhouse.reporting.law_rows import ONE, TWO, Row, with_laws
 from tests.trialhouse.reporting.test_report import HOSTILE, Page
 from trialhouse.reporting.answer import answer, answer_of
-from trialhouse.reporting.law_panels import LawSection, law_sections
-from trialhouse.reporting.laws import Estimated
+from trialhouse.reporting.drawn_laws import drawn_laws
+from trialhouse.reporting.law_panels import LawSection, _residuals, law_sections
+from trialhouse.reporting.laws import Estimated, law_answers
 from trialhouse.reporting.marts import StudyData, read_study
 from trialhouse.reporting.plots import Band, Dots, Line, Plot
 from trialhouse.reporting.report import write_report
 from trialhouse.reporting.terminal import render_text
+from trialhouse.studies.spec import Study
 
 
 def planted(tables: dict[str, list[Row]]) -> None:
@@ -144,6 +146,17 @@ def test_what_is_not_the_law_of_these_trials_is_not_drawn(tmp_path: Path, what: 
     assert where == "PC"
     assert what in reason
     assert "run the study again" in reason
+
+
+def test_each_panel_of_residuals_says_what_it_is_over(data: StudyData) -> None:
+    """Three panels of one law had its name alone."""
+    assert data.frame is not None
+    answer = law_answers(data)[1]
+    pictures = _residuals(answer, [("wide networks", drawn_laws(Study.model_validate(data.spec), data.frame, answer))])
+    assert pictures is not None
+    assert [plot.title for plot in pictures.plots] == [
+        f"Wide networks, over {what}" for what in ("fitted value", "nonzero parameters", "FLOPs")
+    ]
 
 
 def test_residuals_are_those_of_the_fit(sections: tuple[LawSection, ...]) -> None:
