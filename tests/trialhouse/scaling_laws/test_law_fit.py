@@ -13,6 +13,8 @@ import pytest
 from tests.benchmarks.planted_laws import PLANTED, crossed, ladder
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws import Law, fit_table
+from trialhouse.scaling_laws.diagnostics import misfit
+from trialhouse.scaling_laws.sample import make_sample
 
 ONE = PLANTED["power_law"]
 
@@ -199,6 +201,17 @@ def test_a_transient_region_is_left_out_and_said_so() -> None:
     assert len(fit(frame, keep_transient=True).sample) == 36
 
 
+def test_a_long_transient_region_whose_levels_hide_each_other_is_left_out() -> None:
+    """Six of 16 levels at the level of guessing: each is near a curve through the other five."""
+    frame = replace(ONE, places=ladder(16)).table(0)
+    early = frame["data"].rank(method="dense") <= 6
+    frame = frame.assign(
+        y=np.where(early, 1.02 * frame.loc[~early, "y"].max() * np.exp(0.02 * np.random.default_rng(1).normal(size=48)), frame["y"])
+    )
+    law = fit(frame, draws=100)
+    assert sorted(law.sample.rows) == list(np.flatnonzero(~early))
+
+
 def test_dropped_rows_are_on_record() -> None:
     frame = ONE.table(0)
     frame.loc[7, "y"] = 50.0
@@ -233,6 +246,18 @@ def test_a_wrong_form_is_told_and_the_right_one_is_not() -> None:
     said = "follows a pattern along the factors"
     assert any(said in warning for warning in fit(ONE.table(0), "pure_power_law").warnings)
     assert not any(said in warning for seed in range(5) for warning in fit(ONE.table(seed), draws=100, keep_transient=True).warnings)
+
+
+def test_factors_that_limit_each_other_are_seen_in_what_a_sum_leaves() -> None:
+    """A product of size and data, orthogonal to squares and cubes of either; the same trials without it have no pattern."""
+    planted = PLANTED["chinchilla"]
+    frame = planted.table(0)
+    size, data = (np.log(frame[role] / np.sqrt(frame[role].min() * frame[role].max())) for role in ("size", "data"))
+    for product, is_seen in ((0.0, False), (0.002, True)):
+        sample = make_sample(
+            frame.assign(y=frame["y"] * np.exp(product * size * data)), planted.family, outcome="y", columns=planted.columns
+        )
+        assert (misfit(planted.family, sample, planted.family.coordinates(planted.truth)) is not None) == is_seen
 
 
 def test_noise_alone_is_no_law() -> None:

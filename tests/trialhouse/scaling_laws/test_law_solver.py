@@ -84,3 +84,14 @@ def test_an_averaged_loss_stops_early() -> None:
     stop = mean_stop(form, sample.points, sample.outcome, 1e-3, ranked_starts(form, sample.points, sample.outcome, 1e-3, 1))
     assert stop.objective > 1.02 * best.objective
     assert stop.iterations < 50
+
+
+def test_only_starts_that_end_at_the_lowest_loss_are_said_to_reach_it() -> None:
+    """After one step the one that began there is there, and the one that began far away is not."""
+    planted = PLANTED["power_law"]
+    sample = make_sample(planted.table(0), planted.family, outcome="y", columns=planted.columns)
+    best = optimum(planted.family, sample.points, sample.outcome, 1e-3)
+    starts = np.stack([best.coordinates, best.coordinates, best.coordinates + np.array([2.0, 2.0, 0.5])])
+    found = optimum(planted.family, sample.points, sample.outcome, 1e-3, starts=starts, confirm=False, iterations=1)
+    assert (found.starts, found.reached) == (3, 2)
+    assert found.objective == pytest.approx(best.objective)
