@@ -123,14 +123,15 @@ def _coupled(power: int, pairs: Mapping[str, tuple[int, int]]) -> Term:
 
 
 def _repeated(constant: int, exponent: int, patience: int) -> Term:
-    """B / D'^beta with D' = U (1 + R* (1 - exp(-R / R*))), R = D / U - 1 repetitions."""
+    """B / D'^beta with D' = U (1 + R* (1 - exp(-R / R*))), R = D / U - 1 repetitions of the U <= D distinct examples that were seen."""
 
     def term(coordinates: Array, points: Points) -> tuple[Array, Mapping[int, Array]]:
         beta, star = _column(coordinates, exponent), np.exp(np.clip(_column(coordinates, patience), -30, 30))
-        repeats = np.maximum(np.expm1(points["data"] - points["unique"]), 0)
+        unique = np.minimum(points["unique"], points["data"])  # of more no trial has seen more than it has seen
+        repeats = np.expm1(points["data"] - unique)
         fading = np.exp(-repeats / star)
         worth = 1 + star * -np.expm1(-repeats / star)
-        log_data = points["unique"] + np.log(worth)
+        log_data = unique + np.log(worth)
         slope = (star * -np.expm1(-repeats / star) - repeats * fading) / worth
         return _column(coordinates, constant) - beta * log_data, {constant: np.ones(1), exponent: -log_data, patience: -beta * slope}
 

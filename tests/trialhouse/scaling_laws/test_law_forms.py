@@ -92,3 +92,13 @@ def test_a_fixed_parameter_is_no_longer_free() -> None:
 def test_an_unknown_form_is_refused_with_those_there_are() -> None:
     with pytest.raises(LawError, match=r"one of pure_power_law, power_law, .*, got 'cubic'"):
         form_named("cubic")
+
+
+def test_less_than_one_epoch_has_seen_no_more_distinct_data_than_it_has_seen() -> None:
+    """Whatever more of them lie ready: half an epoch of 1e10 examples is worth what one of 5e9 is, and more of it is worth more."""
+    form = FORMS["data_constrained"]
+    theta = form.coordinates(PLANTED["data_constrained"].truth)
+    points = {"size": np.log([1e8, 1e8, 1e8]), "data": np.log([5e9, 5e9, 1e9]), "unique": np.log([1e10, 5e9, 1e10])}
+    half, whole, tenth = form.predict(theta, points)[0]
+    assert half == pytest.approx(whole)
+    assert tenth > half
