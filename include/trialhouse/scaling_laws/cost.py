@@ -14,7 +14,7 @@ import pandas as pd
 from trialhouse.errors import ForecastError
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array, Points
-from trialhouse.scaling_laws.support import in_words, read_number
+from trialhouse.scaling_laws.support import column_of, in_words, read_number
 
 COUNTED = "training_flops"
 """Column of the FLOPs that a trial counts itself, layer by layer, embeddings and attention with them."""
@@ -170,7 +170,7 @@ def read_limits(texts: Sequence[str], names: Mapping[str, str], law: Law, frame:
         bound = read_number(parts[2]) if parts else None
         if parts is None or bound is None or bound.is_multiple:
             raise ForecastError("a limit must be NAME<=NUMBER", repr(text), "for example --limit size<=1e9")
-        column, at_most = names.get(parts[1], parts[1]), bound.value
+        column, at_most = column_of(parts[1], names) or parts[1], bound.value
         if column in roles:
             quantity = Powers(column, 0.0, {roles[column]: 1.0}, f"limit: {column} at most {in_words(at_most)}")
         else:

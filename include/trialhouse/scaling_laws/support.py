@@ -140,19 +140,34 @@ def read_changes(texts: Sequence[str], names: Mapping[str, str]) -> dict[str, Ch
         As `read_places`.
     """
     found: dict[str, Change] = {}
-    known = {**names, **{column: column for column in names.values()}}
     for text in ",".join(texts).split(",") if texts else ():
         name, equals, value = (part.strip() for part in text.partition("="))
-        if name not in known:
+        column = column_of(name, names)
+        if column is None:
             listed = ", ".join(dict.fromkeys([*names, *names.values()]))
             raise ForecastError(f"a factor must be one of the law's ({listed})", repr(name), "name one of them: data=10x, size=1e9")
         change = read_number(value) if equals else None
         if change is None:
             raise ForecastError(f"{name} must be set to a positive number or a multiple (10x, 200e9, 1.5T)", repr(value), "correct it")
-        if known[name] in found:
+        if column in found:
             raise ForecastError(f"{name} must be named once", "twice", "leave one of them out")
-        found[known[name]] = change
+        found[column] = change
     return found
+
+
+def column_of(name: str, names: Mapping[str, str]) -> str | None:
+    """The column that a role or a column's own name stands for; None for what is neither.
+
+    Raises
+    ------
+    ForecastError
+        For the role of one column that is the name of another.
+    """
+    role = next((role for role, column in names.items() if column == name), None)
+    if role is not None and names.get(name, name) != name:
+        both = f"the role of {names[name]!r} and the name of the column of {role}"
+        raise ForecastError(f"{name} must be one factor", both, f"say {names[name]} or {role}")
+    return names.get(name, name if role is not None else None)
 
 
 def read_number(text: str) -> Change | None:

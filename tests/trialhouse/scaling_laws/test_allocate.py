@@ -377,6 +377,11 @@ def test_a_limit_names_a_column_with_spaces(law: Law) -> None:
     assert (limit.quantity.name, limit.at_most) == ("peak memory", 4000)
 
 
+def test_a_limit_on_a_name_that_is_two_factors_is_refused(law: Law) -> None:
+    with pytest.raises(ForecastError, match="size must be one factor"):
+        read_limits(["size<=1e9"], {"size": "params", "data": "size"}, law, PAIR.table(1))
+
+
 def test_a_limit_of_a_quantity_that_falls_with_data_is_kept(law: Law) -> None:
     """At least 1e11 examples, said as an upper limit of their inverse."""
     limit = Limit(Powers("1 / data", 0.0, {"data": -1.0}, ""), 1e-11)

@@ -161,6 +161,15 @@ def test_a_combination_far_from_all_trials_is_beyond_although_each_value_is_with
     assert "no such combination is" in reach.sentence
 
 
+def test_a_name_that_is_one_factor_s_role_and_another_s_column_is_refused() -> None:
+    """A table whose column `size` is that of the training set: `size=10x` could be asked of either."""
+    names = {"size": "params", "data": "size"}
+    for text in ("size=10x", "size=1e9"):
+        with pytest.raises(ForecastError, match="size must be one factor, got the role of 'params' and the name of the column of data"):
+            read_changes([text], names)
+    assert set(read_changes(["params=2x,data=3x"], names)) == {"params", "size"}
+
+
 def test_what_is_below_the_trials_is_as_far_beyond_them_as_what_is_above(law: Law) -> None:
     """Sizes are from 1e7 to 1e10, data from 1e9 to 1e12."""
     below, above = (reach_of(law, {"size": size, "data": 1e10}) for size in (1e6, 1e11))
