@@ -125,7 +125,11 @@ class Levels:
         """Between the study's own levels, beyond them by the last two, on logarithmic axes."""
         levels = sorted(map(float, factor.levels))
         values = np.log([self.value(column, {**others, factor.name: as_written(factor, level)}) for level in levels])
+        if values[0] > values[-1]:  # a column can fall with its factor
+            levels, values = levels[::-1], values[::-1]
         after = int(np.clip(np.searchsorted(values, math.log(target)), 1, len(levels) - 1))
+        if values[after] == values[after - 1]:  # and level off
+            return levels[after]
         share = (math.log(target) - values[after - 1]) / (values[after] - values[after - 1])
         return levels[after - 1] * float((levels[after] / levels[after - 1]) ** share)
 

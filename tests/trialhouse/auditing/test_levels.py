@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -48,6 +49,22 @@ def test_levels_between_those_of_the_study_bring_columns_nearest() -> None:
             assert found.nearest(COLUMNS[0], target, {}) == best
     assert found.nearest("examples_seen", 32 * 123, {"width": 40}) == 123
     assert found.place({"width": 40, "steps": 123}) == {COLUMNS[0]: parameters(40), COLUMNS[1]: 32 * 123}
+
+
+@pytest.mark.parametrize(
+    ("comes_to", "target", "width"),
+    [
+        (lambda width: 100.0 * max(width, 32), 5000.0, 50),  # nothing changes below 32
+        (lambda width: 1e5 / max(width, 32), 2500.0, 40),  # falls with the factor
+        (lambda width: 7.0, 7.0, 32),  # depends on it at other levels of the other factor only
+    ],
+)
+def test_columns_that_level_off_or_fall_are_brought_near_too(
+    monkeypatch: pytest.MonkeyPatch, comes_to: Callable[[int], float], target: float, width: int
+) -> None:
+    found = levels(study())
+    monkeypatch.setattr(found, "value", lambda _, chosen: comes_to(chosen["width"]))
+    assert found.nearest(COLUMNS[0], target, {}) == width
 
 
 def test_what_no_level_brings_near_is_refused() -> None:
