@@ -172,6 +172,7 @@ def test_residuals_are_those_of_the_fit(sections: tuple[LawSection, ...]) -> Non
 def test_errors_on_held_out_trials_are_the_engines(data: StudyData, sections: tuple[LawSection, ...], page: Page) -> None:
     rows = sections[1].held_out_rows
     assert [row.kind for row in rows] == ["interpolation", "extrapolation"]
+    assert {row.sentence for row in rows} == {""}, "said above the table"
     for row, said in zip(rows, sections[1].held_out_said, strict=True):
         misses, observer = map(float, re.search(r"by ([\d.]+) \(95% .* by ([\d.]+): the causal", said).groups())
         assert float(row.rmse) == pytest.approx(misses, rel=5e-3)  # of three digits

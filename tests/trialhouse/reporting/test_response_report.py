@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.trialhouse.reporting.law_rows import WHEN
 from tests.trialhouse.reporting.test_report import HOSTILE, Page
 from trialhouse.reporting.marts import read_study
 from trialhouse.reporting.report import write_report
-from trialhouse.reporting.responses import ResponsePanel, response_panels
+from trialhouse.reporting.responses import KINDS, ResponsePanel, response_panels
 from trialhouse.scaling_laws.response_study import response_rows, responses_of
 from trialhouse.studies.spec import Study
 
@@ -76,3 +77,12 @@ def test_a_response_that_is_withheld_has_its_reason_and_no_numbers(house: tuple[
     assert "95% of the trials of a response must have loss" in page.text
     assert "script" not in page.tags
     assert HOSTILE in page.text
+
+
+def test_of_many_interactions_the_answer_names_the_strongest(house: tuple[tuple[ResponsePanel, ...], Page, list[Row]]) -> None:
+    server = house[0][2]
+    ((heading, definition, rows),) = (group for group in server.groups if group[0] == KINDS["interaction"])
+    pairs = [replace(rows[0], name=f"{size}", size=size, is_sure=size > 0.1, sentence=f"by {size}") for size in (0.2, 0.1, 0.4, 0.3)]
+    many = replace(server, groups=((heading, definition, tuple(pairs)),))
+    assert many.parts[1] == "3 of 4 pairs of factors depend on each other, these most: by 0.4; by 0.3"
+    assert replace(many, groups=((heading, definition, tuple(pairs[1:3])),)).parts[1] == "by 0.4"
