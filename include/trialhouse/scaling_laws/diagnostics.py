@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trialhouse.scaling_laws.forms import Array, Form
-from trialhouse.scaling_laws.intervals import bootstrap
+from trialhouse.scaling_laws.intervals import Draws, bootstrap, standard_errors
 from trialhouse.scaling_laws.sample import LawSample, tied
 from trialhouse.scaling_laws.search import optimum
 
@@ -25,6 +25,8 @@ OF_A_LEVEL, FEWEST_LEVELS, MOST_LEVELS = 5, 4, 10
 """Neighbouring rows that are one level, and how many such levels there are."""
 COPIED = 0.2
 """Share of rows from which on it is said that they are copies; outcomes of few values, such as shares of a hundred, agree by chance."""
+UNMOVED = 1e-8
+"""Standard error of a coordinate, as a share of it, below which no draw moves it."""
 RISE_LEVEL, TRANSIENT_LEVEL, MISFIT_LEVEL = 1e-3, 1e-2, 1e-3
 """False alarms per table, the first two Bonferroni-corrected."""
 
@@ -167,6 +169,18 @@ def copies(sample: LawSample) -> str | None:
     return (
         f"{count} of {len(sample)} rows are copies of others in factors and outcome: if they are the same trials again, intervals are too "
         "short; leave them out, or name the column that tells trials apart (--cluster)"
+    )
+
+
+def unmoved(form: Form, sample: LawSample, coordinates: Array, drawn: Draws, delta: float) -> str | None:
+    """A curve that lies between groups of trials and near none: its loss is flat, no draw moves it, and so nothing says how sure it is."""
+    level, _ = form.curve(coordinates[None], sample.points)
+    off = np.abs(form.on_scale(sample.outcome) - level[0])
+    if np.median(off) <= delta or (standard_errors(drawn.coordinates) > UNMOVED * (1 + np.abs(coordinates))).any():
+        return None
+    return (
+        "no resampling of the trials moves the curve, for it lies between groups of them and near none, where others fit as well: "
+        "split the law by what tells the groups apart"
     )
 
 

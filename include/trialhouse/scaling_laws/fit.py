@@ -263,7 +263,8 @@ def fit_sample(
     ends = profile_intervals(form, sample, best.coordinates, best.objective, drawn, delta)
     not_identified = diagnostics.unidentified(form, best.coordinates, ends)
     tie = diagnostics.together(sample)
-    reasons = diagnostics.sentences([tie, *not_identified.values()])
+    stuck = diagnostics.unmoved(form, sample, best.coordinates, drawn, delta)
+    reasons = diagnostics.sentences([tie, stuck, *not_identified.values()])
     stop = mean_stop(form, sample.points, sample.outcome, delta, starts[:1])
     misfit = diagnostics.misfit(form, sample, best.coordinates)
     warnings = [

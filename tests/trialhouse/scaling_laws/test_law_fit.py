@@ -290,3 +290,24 @@ def test_an_irreducible_loss_that_is_estimated_at_zero_is_covered(seed: int) -> 
     assert law.parameters["E"] < 1e-6
     assert law.intervals["E"][0] == 0
     assert law.intervals["E"][1] > 0.1
+
+
+def test_a_curve_between_two_groups_of_trials_that_nothing_moves_is_withheld() -> None:
+    """Two kinds of training at each place, 30% apart, as many of each in every seed: their curve may lie anywhere between."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"size": size, "data": data, "seed": seed, "kind": kind}
+        for size in (1e3, 1e4, 1e5)
+        for data in (1e3, 1e4, 1e5)
+        for seed in range(6)
+        for kind in (-1, 1)
+    ]
+    frame = pd.DataFrame(rows)
+    level = np.log(0.05 + 20 / frame["size"] ** 0.5 + 20 / frame["data"] ** 0.5)
+    frame["loss"] = np.exp(level + 0.3 * frame["kind"] + rng.normal(0, 0.01, len(frame)))
+    columns = {"size": "size", "data": "data"}
+    mixed = fit_table(frame, form="chinchilla", outcome="loss", columns=columns, cluster="seed", draws=100)
+    assert mixed.verdict == "withheld"
+    assert mixed.reasons[0].startswith("no resampling of the trials moves the curve")
+    one = fit_table(frame[frame["kind"] == 1], form="chinchilla", outcome="loss", columns=columns, cluster="seed", draws=100)
+    assert one.verdict == "released"
