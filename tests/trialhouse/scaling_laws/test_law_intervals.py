@@ -57,3 +57,21 @@ def test_of_repeated_units_it_is_the_cluster_robust_one(trials: pd.DataFrame) ->
     variance = inverse @ (scores.T @ scores) @ inverse * SEEDS / (SEEDS - 1) * (rows - 1) / (rows - 2)
     low, high = fitted(trials, "seed").intervals["beta"]
     assert (high - low) / 2 == pytest.approx(t.ppf(0.975, SEEDS - 1) * np.sqrt(variance[1, 1]), rel=0.06)
+
+
+def test_draws_that_went_astray_do_not_decide_an_interval() -> None:
+    """Runs of eight sizes in six seeds, with five lengths each: the searches of a few draws end elsewhere, other draws other ones."""
+    rng = np.random.default_rng(13)
+    sizes = (3120, 12384, 12432, 49344, 49440, 196992, 197184, 787584)
+    runs = [(size, (place + 3 * repeat) % 6) for place, size in enumerate(sizes) for repeat in range(3)]
+    steps = np.array([100, 200, 400, 800, 1600])
+    frame = pd.DataFrame([{"size": size, "data": 1024 * length, "seed": seed} for size, seed in runs for length in steps])
+    level = 0.458 * np.log(16.4 / frame["size"] ** 0.18 + 164 / frame["data"] ** 0.2855)
+    frame["loss"] = np.exp(level + np.repeat(rng.normal(0, 0.02, len(runs)), 5) + rng.normal(0, 0.015, len(frame)))
+    columns = {"size": "size", "data": "data"}
+    laws = [
+        fit_table(frame, form="pure_coupled", outcome="loss", columns=columns, cluster="seed", draws=200, seed=seed) for seed in range(2)
+    ]
+    one, other = (np.ptp(law.intervals["beta"]) for law in laws)
+    # Without a second search one of the two had no end; each width is a root of a mean of 200 and so 1 / sqrt(2 x 200) = 5% uncertain.
+    assert one / other == pytest.approx(1, abs=4 * 0.05 * np.sqrt(2))
