@@ -70,8 +70,8 @@ PLANTED = {
         Planted(
             "transition_power_law",
             {"E": 0.1, "R": 2.2, "A": 800, "beta": 0.7, "alpha": 1.5},
-            ladder(16, 3, 1e2, 1e7),
-            0.02,
+            ladder(20, 3, 1e2, 1e7),
+            0.01,
             FORMS["power_law"],
         ),
         Planted(

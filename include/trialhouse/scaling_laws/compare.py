@@ -1,7 +1,8 @@
-"""Do two arms differ in their constant or in their exponent, and where do their curves cross?"""
+"""Do two arms differ in their constant or in their exponents, and where do their curves cross?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Comparison:
 
 
 def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparison]:
-    """Hold two laws of one form with one factor against each other.
+    """Hold two laws of one form against each other; of several factors there is no crossing.
 
     Notes
     -----
@@ -59,19 +60,20 @@ def compare(first: Law, second: Law, *, names: tuple[str, str]) -> list[Comparis
     Raises
     ------
     LawError
-        If the forms differ, have several factors, or a law is missing.
+        If the forms differ or a law is missing.
     """
-    if first.form.name != second.form.name or first.form.roles != ("n",):
-        raise LawError("laws that are compared must have one form, of one factor", f"{first.form.name} and {second.form.name}", "name it")
+    if first.form.name != second.form.name:
+        raise LawError("laws that are compared must have one form", f"{first.form.name} and {second.form.name}", "name it")
     if first.drawn is None or second.drawn is None:
         raise LawError("laws that are compared must have been fitted", "one that is withheld without parameters", "see its reasons")
     found = [_difference(first, second, k, names) for k in range(len(first.form.parameters)) if first.form.parameters[k].is_exponent]
     if first.form.names[0] == "E":
         found.append(_difference(first, second, 0, names))
-    middle, ends = _common(first, second)
+    ends = _common(first, second)
     if first.form.is_log:
-        found.append(_ratio(first, second, middle, names))
-    found.append(_crossing(first, second, ends, names))
+        found.append(_ratio(first, second, {role: (low + high) / 2 for role, (low, high) in ends.items()}, names))
+    if first.form.roles == ("n",):
+        found.append(_crossing(first, second, ends["n"], names))
     return found
 
 
@@ -97,19 +99,23 @@ def _p_of_distance(estimate: float, low: float, high: float, df: float) -> float
     return float(2 * stats.t.sf(abs(estimate) / max(half_width, 1e-300) * stats.t.ppf((1 + LEVEL) / 2, df), df))
 
 
-def _common(first: Law, second: Law) -> tuple[float, tuple[float, float]]:
-    logs = [law.sample.points["n"] for law in (first, second)]
-    low, high = max(values.min() for values in logs), min(values.max() for values in logs)
-    if low >= high:
-        raise LawError("laws that are compared must overlap in their factor", "ranges without a common part", "add trials")
-    return (low + high) / 2, (low, high)
+def _common(first: Law, second: Law) -> dict[str, tuple[float, float]]:
+    """Role -> lowest and highest logarithm that both laws have trials at."""
+    found = {}
+    for role in first.form.roles:
+        logs = [law.sample.points[role] for law in (first, second)]
+        low, high = max(values.min() for values in logs), min(values.max() for values in logs)
+        if low >= high:
+            raise LawError("laws that are compared must overlap in their factors", "ranges without a common part", "add trials")
+        found[role] = (float(low), float(high))
+    return found
 
 
-def _above_floor(law: Law, coordinates: Array, log_n: Array) -> Array:
-    """Logarithm of the curve less E (b x n)."""
-    level = law.form.predict(coordinates, {"n": log_n})
+def _above_floor(law: Law, coordinates: Array, middle: Mapping[str, float]) -> Array:
+    """Logarithm of the curve less E (b)."""
+    level = law.form.predict(coordinates, {role: np.array([value]) for role, value in middle.items()})
     floor = law.form.natural(coordinates)[:, :1] if law.form.names[0] == "E" else dict(law.form.fixed).get("E", 0.0)
-    return np.log(np.maximum(level - floor, 1e-300))
+    return np.asarray(np.log(np.maximum(level - floor, 1e-300))[:, 0])
 
 
 def _paired(first: Law, second: Law) -> tuple[Array, Array]:
@@ -120,15 +126,15 @@ def _paired(first: Law, second: Law) -> tuple[Array, Array]:
     return first.drawn.coordinates[:count], second.drawn.coordinates[:count][order]
 
 
-def _ratio(first: Law, second: Law, middle: float, names: tuple[str, str]) -> Comparison:
-    there = np.array([middle])
+def _ratio(first: Law, second: Law, middle: Mapping[str, float], names: tuple[str, str]) -> Comparison:
     a, b = _paired(first, second)
-    ratio = float(_above_floor(second, second.coordinates[None], there)[0, 0] - _above_floor(first, first.coordinates[None], there)[0, 0])
-    draws = (_above_floor(second, b, there) - _above_floor(first, a, there))[:, 0]
+    ratio = float(_above_floor(second, second.coordinates[None], middle)[0] - _above_floor(first, first.coordinates[None], middle)[0])
+    draws = _above_floor(second, b, middle) - _above_floor(first, a, middle)
     fewer = min(first, second, key=freedom)
     low, high = interval(fewer, ratio, draws)
     says = "cannot be told from 1" if low <= 0 <= high else f"{'more' if ratio > 0 else 'less'} is left with {names[1]}"
-    what = f"what can be reduced, at {np.exp(middle):.3g}, {names[1]} over {names[0]}: {says}"
+    place = [f"{'' if role == 'n' else f'{first.sample.columns[role]} '}{np.exp(value):.3g}" for role, value in middle.items()]
+    what = f"what can be reduced, at {' and '.join(place)}, {names[1]} over {names[0]}: {says}"
     return Comparison(
         "ratio above E", float(np.exp(ratio)), float(np.exp(low)), float(np.exp(high)), what, _p_of_draws(fewer, ratio, draws)
     )

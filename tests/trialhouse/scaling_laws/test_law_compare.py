@@ -131,5 +131,29 @@ def test_of_scores_nothing_is_left_to_be_reduced() -> None:
 
 
 def test_laws_of_other_forms_are_not_compared() -> None:
-    with pytest.raises(LawError, match="must have one form, of one factor"):
+    with pytest.raises(LawError, match="must have one form, got"):
         compare(law(0), law(0, "power_law"), names=("a", "b"))
+
+
+def test_laws_of_several_factors_differ_in_their_constant_or_in_an_exponent_and_do_not_cross() -> None:
+    """A loss that is 1.2 times as high everywhere, and one that falls more slowly with the data, in a study of each."""
+    planted = PLANTED["pure_coupled"]
+    higher = 1.2 ** (1 / planted.truth["c"])
+    arms = [{}, {name: planted.truth[name] * higher for name in ("A", "B")}, {"beta": planted.truth["beta"] / 2}]
+    plain, worse, slower = (
+        fit_table(
+            replace(planted, truth={**planted.truth, **arm}).table(seed),
+            form="pure_coupled",
+            outcome="y",
+            columns=planted.columns,
+            draws=200,
+        )
+        for seed, arm in enumerate(arms)
+    )
+    found = compared(plain, worse)
+    assert set(found) == {"difference of alpha", "difference of beta", "difference of c", "ratio above E"}
+    assert all(found[name].low <= 0 <= found[name].high for name in found if name.startswith("difference"))
+    assert found["ratio above E"].low <= 1.2 <= found["ratio above E"].high
+    assert found["ratio above E"].low > 1
+    assert "at size " in found["ratio above E"].sentence
+    assert "smaller with augmented" in compared(plain, slower)["difference of beta"].sentence
