@@ -64,8 +64,9 @@ def _false_positives(data: StudyData) -> Trust:
         return Trust(question, "Not asked: no estimate has arms that differ in a placebo label only.", None)
     hits = sum(p_value < ALPHA for p_value in p_values)
     low, high = exact_interval(hits, len(p_values))
+    verb = "has" if len(p_values) == 1 else "have"
     found = (
-        f"{hits} of {counted(len(p_values), 'A/A comparison')} have p < {ALPHA:g}: {hits / len(p_values):.0%}"
+        f"{hits} of {counted(len(p_values), 'A/A comparison')} {verb} p < {ALPHA:g}: {hits / len(p_values):.0%}"
         f" (95% interval {low:.0%} to {high:.0%}), where {ALPHA:.0%} are to be expected."
     )
     return Trust(question, found, "failed" if low > ALPHA else "passed")
