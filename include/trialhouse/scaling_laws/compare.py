@@ -12,6 +12,7 @@ from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.intervals import LEVEL, degrees_of_freedom
 from trialhouse.scaling_laws.prediction import freedom, interval
+from trialhouse.scaling_laws.support import in_words
 
 POINTS = 400
 """Places between which a crossing is looked for."""
@@ -133,7 +134,8 @@ def _ratio(first: Law, second: Law, middle: Mapping[str, float], names: tuple[st
     fewer = min(first, second, key=freedom)
     low, high = interval(fewer, ratio, draws)
     says = "cannot be told from 1" if low <= 0 <= high else f"{'more' if ratio > 0 else 'less'} is left with {names[1]}"
-    place = [f"{'' if role == 'n' else f'{first.sample.columns[role]} '}{np.exp(value):.3g}" for role, value in middle.items()]
+    amounts = {role: in_words(float(f"{np.exp(value):.3g}")) for role, value in middle.items()}
+    place = [amount if role == "n" else f"{first.sample.columns[role]} {amount}" for role, amount in amounts.items()]
     what = f"what can be reduced, at {' and '.join(place)}, {names[1]} over {names[0]}: {says}"
     return Comparison(
         "ratio above E", float(np.exp(ratio)), float(np.exp(low)), float(np.exp(high)), what, _p_of_draws(fewer, ratio, draws)
