@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard
 
+from trialhouse.studies.factors import level_number
+
 MISSING = "–"
 MIB = 2**20
 
@@ -251,9 +253,9 @@ def per_text(treatment: str, per: str, unit: str | None = None) -> str:
 
 
 def level_name(level: Any) -> str:
-    """A factor's level as text: numbers in their shortest form, thousands separated from 10,000 on, names as words."""
+    """A factor's level as text: numbers in their shortest form, names as words."""
     value = as_number(level)
-    return words(str(level)) if value is None else f"{value:g}" if abs(value) < 1e4 else f"{value:,.10g}"
+    return words(str(level)) if value is None else level_number(value)
 
 
 def as_number(level: Any) -> float | None:

@@ -106,25 +106,14 @@ def _dispersion(form: Form, sample: LawSample, coordinates: Array, drawn: Draws,
     The search starts from the draw's own optimum, and from the estimate where that cost much or did not arrive: a few draws
     that went astray would decide the mean.
     """
-    draws, size = drawn.coordinates.shape
-    target = form.on_scale(sample.outcome)
-    found = np.empty(size)
-    for k in range(size):
+    found = np.empty(len(coordinates))
+    for k in range(len(coordinates)):
         start = drawn.coordinates.copy()
         start[:, k] = coordinates[k]
-        held = np.zeros((draws, size), dtype=bool)
-        held[:, k] = True
-
-        def cost_from(places: Array, part: NDArray[np.bool_], held: NDArray[np.bool_] = held) -> tuple[Array, NDArray[np.bool_]]:
-            weights = drawn.weights[part]
-            solved = minimise(
-                form, sample.points, target, places, weights=weights, delta=delta, held=held[part], iterations=100, tolerance=1e-8
-            )
-            return np.maximum(solved.objective - drawn.objective[part], 0), solved.is_converged
-
-        cost, has_arrived = cost_from(start, np.ones(draws, dtype=bool))
+        cost, has_arrived = _cost_of_holding(k, form, sample, drawn, start, delta)
         doubtful = ~has_arrived | (cost >= np.quantile(cost, DOUBTFUL))
-        again, _ = cost_from(np.tile(coordinates, (int(doubtful.sum()), 1)), doubtful)
+        part = Draws(drawn.coordinates[doubtful], drawn.objective[doubtful], drawn.weights[doubtful], drawn.converged)
+        again, _ = _cost_of_holding(k, form, sample, part, np.tile(coordinates, (len(part.objective), 1)), delta)
         cost[doubtful] = np.minimum(cost[doubtful], again)
         found[k] = 2 * float(np.mean(np.minimum(cost, np.quantile(cost, 0.99))))
     # One estimated at nothing (an irreducible loss of zero) moves nothing, in most draws neither: the noise is that of the others.
@@ -133,6 +122,15 @@ def _dispersion(form: Form, sample: LawSample, coordinates: Array, drawn: Draws,
     if not is_nothing.all():
         found[is_nothing] = np.median(found[~is_nothing])
     return np.asarray(np.maximum(found, LEAST * found.max()))
+
+
+def _cost_of_holding(k: int, form: Form, sample: LawSample, drawn: Draws, start: Array, delta: float) -> tuple[Array, NDArray[np.bool_]]:
+    """Loss that each draw has more with one coordinate held where the search starts, and whether that search arrived."""
+    held = np.zeros(start.shape, dtype=bool)
+    held[:, k] = True
+    target = form.on_scale(sample.outcome)
+    solved = minimise(form, sample.points, target, start, weights=drawn.weights, delta=delta, held=held, iterations=100, tolerance=1e-8)
+    return np.maximum(solved.objective - drawn.objective, 0), solved.is_converged
 
 
 def _plain(form: Form, sample: LawSample, coordinates: Array, delta: float) -> float:

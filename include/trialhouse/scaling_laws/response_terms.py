@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trialhouse.errors import LawError
 from trialhouse.scaling_laws.forms import Array
+from trialhouse.studies.factors import level_number
 
 Kind = Literal["main", "interaction", "curvature"]
 KINDS: tuple[Kind, ...] = ("main", "interaction", "curvature")
@@ -117,7 +118,7 @@ def _mains(column: pd.Series[Any], levels: Sequence[Any] | None) -> Iterator[Ter
         places = np.log(values) if values.min() > 0 else values
         centre = float(places.mean())
         low, high = float(places.min()) - centre, float(places.max()) - centre
-        yield Term(name, "main", places - centre, high - low, (_written(values.min()), _written(values.max())), (low, high))
+        yield Term(name, "main", places - centre, high - low, (level_number(values.min()), level_number(values.max())), (low, high))
         return
     present = set(column)
     ordered = [level for level in levels or sorted(present, key=str) if level in present]
@@ -125,10 +126,6 @@ def _mains(column: pd.Series[Any], levels: Sequence[Any] | None) -> Iterator[Ter
         dummy = (column == level).to_numpy(dtype=float)
         centre = float(dummy.mean())
         yield Term(f"{name} = {level}", "main", dummy - centre, 1.0, (str(ordered[0]), str(level)), (-centre, 1 - centre))
-
-
-def _written(value: float) -> str:
-    return f"{value:g}" if abs(value) < 1e4 else f"{value:,.10g}"
 
 
 def _products(mains: Sequence[Term]) -> Iterator[Term]:

@@ -15,6 +15,11 @@ TWINS = ("observational", "randomised")
 """Levels of a twin factor."""
 
 
+def level_number(value: float) -> str:
+    """A level that is a number, in its shortest form: thousands separated from 10,000 on."""
+    return f"{value:g}" if abs(value) < 1e4 else f"{value:,.10g}"
+
+
 class SpecModel(BaseModel):
     """A part of a spec: frozen, and without unknown keys."""
 
