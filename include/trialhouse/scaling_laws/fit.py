@@ -108,17 +108,21 @@ class Law:
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        """Bootstrap standard errors of the values by name; infinite, or nearly so, where a parameter is not identified."""
+        """Bootstrap standard errors of the values by name: those of `covariance`, by the delta method.
+
+        Not the scatter of the drawn values themselves: one draw in which an exponent went astray makes that of a constant
+        ten million times its value.
+        """
         if self.drawn is None:
             return {}
-        with np.errstate(over="ignore", invalid="ignore"):
-            errors = self.form.natural(self.drawn.coordinates).std(axis=0, ddof=1)
-        return dict(zip(self.form.names, map(float, errors), strict=True))
+        errors = np.sqrt(self.covariance.diagonal())
+        slopes = [parameter.slope(at) for parameter, at in zip(self.form.parameters, self.coordinates, strict=True)]
+        return {name: abs(slope) * float(error) for name, slope, error in zip(self.form.names, slopes, errors, strict=True)}
 
     @property
     def covariance(self) -> Array:
         """Of the coordinates (p x p): logarithms of what is positive."""
-        return np.cov(self.drawn.coordinates.T) if self.drawn is not None else np.empty((0, 0))
+        return np.atleast_2d(np.cov(self.drawn.coordinates.T)) if self.drawn is not None else np.empty((0, 0))
 
     def refitted(self, part: LawSample, *, draws: int, seed: int = 0) -> Law:
         """The law that a part of the sample gives, as `plain_law`; a form that was chosen is chosen again."""

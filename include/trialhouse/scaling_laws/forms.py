@@ -65,6 +65,11 @@ class Parameter:
             return np.exp(np.clip(coordinate, -745, 709))
         return 1 / (1 + np.exp(-np.clip(coordinate, -700, 700))) if self.link == "logit" else coordinate
 
+    def slope(self, coordinate: float) -> float:
+        """Change of the value per unit of its coordinate."""
+        value = float(self.natural(np.asarray(coordinate)))
+        return {"log": value, "logit": value * (1 - value), "identity": 1.0}[self.link]
+
     def coordinate(self, value: float) -> float:
         """The coordinate of a value; minus infinity for a zero that is the limit of positive numbers."""
         if not np.isfinite(value):

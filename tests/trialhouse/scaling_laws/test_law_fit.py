@@ -53,7 +53,24 @@ def test_the_covariance_agrees_with_the_standard_errors() -> None:
     law = fit(ONE.table(0))
     errors = np.sqrt(np.diag(law.covariance))
     assert errors[2] == pytest.approx(law.standard_errors["beta"], rel=1e-6)
-    assert errors[0] * law.parameters["E"] == pytest.approx(law.standard_errors["E"], rel=0.05)
+    assert errors[0] * law.parameters["E"] == pytest.approx(law.standard_errors["E"], rel=1e-6)
+    plain = law.form.natural(law.drawn.coordinates).std(axis=0, ddof=1)
+    assert list(law.standard_errors.values()) == pytest.approx(plain, rel=0.1)
+
+
+def test_a_draw_that_went_astray_does_not_make_the_standard_error_of_a_constant() -> None:
+    """It once was a billion beside an interval that ended at 150."""
+    law = fit(ONE.table(0))
+    coordinates = law.drawn.coordinates.copy()
+    coordinates[0] += [0, 30, 2]
+    astray = replace(law, drawn=replace(law.drawn, coordinates=coordinates))
+    assert astray.standard_errors["A"] < 3 * law.parameters["A"]
+
+
+def test_a_law_with_one_free_parameter_has_a_covariance() -> None:
+    law = fit(ONE.table(0), fixed={"E": ONE.truth["E"], "beta": ONE.truth["beta"]})
+    content = law.to_dict()
+    assert content["covariance"] == {"of": ["log A"], "matrix": [[pytest.approx((law.standard_errors["A"] / law.parameters["A"]) ** 2)]]}
 
 
 def test_json_has_what_the_contract_says_and_no_nan() -> None:
