@@ -525,11 +525,17 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line on stderr and exit status 2."""
+    """Run the command line: a user's mistake, or a file that the system refuses, is one line on stderr and exit status 2."""
     try:
         app()
     except TrialhouseError as error:
         typer.echo(f"trialhouse: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        remedy = "check the path, its permissions and the room that is left there"
+        typer.echo(f"trialhouse: {error.filename} must be usable, got {str(error.strerror).lower()}; {remedy}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

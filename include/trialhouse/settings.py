@@ -104,7 +104,10 @@ def get_settings() -> Settings:
         first = error.errors()[0]
         name = f"TRIALHOUSE_{'_'.join(str(part) for part in first['loc']).upper()}"
         raise SettingsError(f"{name}: {first['msg']}", repr(first["input"]), "correct or unset the variable") from error
-    return settings.model_copy(update={name: value.expanduser().absolute() for name, value in settings if isinstance(value, Path)})
+    settings = settings.model_copy(update={name: value.expanduser().absolute() for name, value in settings if isinstance(value, Path)})
+    if settings.studies_dir is not None and not settings.studies_dir.is_dir():
+        raise SettingsError("TRIALHOUSE_STUDIES_DIR must be a folder", settings.studies_dir, "correct or unset the variable")
+    return settings
 
 
 def usable_cpus() -> int:
