@@ -139,3 +139,10 @@ def test_laws_are_asked_in_a_form_that_names_them(found: dict[str, Any]) -> None
     assert dag["params"] == {"study": "compute_optimal_gpt", "do": ["data=2x"], **empty}
     assert dag["tasks"]["results.load"]["upstream"] == ["forecast"]
     assert "pruning_digits" not in str(dag["params"])
+
+
+def test_a_budget_is_split_in_a_form_of_studies_that_can(found: dict[str, Any]) -> None:
+    dag = found["dags"]["allocate"]
+    assert dag["params"] == {"study": "compute_optimal_gpt", "budget": 1e12, "where": [], "law": None, "cost": None, "limits": []}
+    assert list(dag["tasks"]) == ["allocate"]
+    assert "learning_curves" not in str(dag["params"]), "its laws are of one factor"

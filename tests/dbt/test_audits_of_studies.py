@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from typer.testing import CliRunner
 
+from operators.forecasting import AllocateOperator
 from tests.trialhouse.engine import rows
 from trialhouse import registration
 from trialhouse.__main__ import app
@@ -126,6 +128,7 @@ def test_a_recommended_split_is_run_beside_its_rivals(home: Settings, allocation
     assert done.sentence in said_again
     for words in ("less the recommended", f"record: of all trials that ended after this law had forecast them, {inside} of {trials} lie"):
         assert words in said_again
+    the_form_says_the_same()
     what_went_wrong_is_told(done)
     unbuilt = [row["unit_id"] for row in rows(home, "attempts") if row["attempt"] > 1]
     assert unbuilt == [], "nothing was run again"
@@ -148,6 +151,16 @@ def the_command_says_the_same(before: dict[str, Any], monkeypatch: pytest.Monkey
     with pytest.raises(TrialhouseError, match="--run goes with a STUDY, got --table"):
         run("allocate", "--table", "x.csv", "--outcome", "y", "--budget", 1, "--run")
     return run(*asked)
+
+
+def the_form_says_the_same() -> None:
+    """In Airflow, with a limit as it is typed there."""
+    asked = ("allocate", "theory_rates", "--budget", BUDGET, "--limit", "size<=10", "--json")
+    form = AllocateOperator(task_id="allocate", study_name="theory_rates", budget=BUDGET, limits=["size<=10"])
+    assert form.call({}) == json.loads(run(*asked))["sentence"]  # type: ignore[arg-type]
+    wrong = AllocateOperator(task_id="allocate", study_name="theory_rates", budget=BUDGET, limits=["size<ten"])
+    with pytest.raises(AirflowFailException, match=r"^a limit must be NAME<=NUMBER, got 'size<ten'"):
+        wrong.execute({})  # type: ignore[arg-type]
 
 
 def what_went_wrong_is_told(done: Audit) -> None:

@@ -25,7 +25,7 @@ def operators() -> list[type[TrialhouseOperator]]:
 
 
 def test_there_is_an_operator_for_each_step() -> None:
-    assert len(operators()) == 14
+    assert len(operators()) == 15
 
 
 @pytest.mark.parametrize("operator", operators(), ids=lambda operator: operator.__name__)
