@@ -26,7 +26,7 @@ from trialhouse.scaling_laws.asked import (
 )
 from trialhouse.scaling_laws.cost import Powers, flops, measured, read_limits, training_flops
 from trialhouse.scaling_laws.forecast import Assignment, Forecast, forecast
-from trialhouse.scaling_laws.held_out import held_out
+from trialhouse.scaling_laws.held_out import checked
 from trialhouse.scaling_laws.study import StudyLaw
 from trialhouse.scaling_laws.support import FARTHEST, moves_along, read_changes, read_places
 from trialhouse.settings import Settings, get_settings
@@ -66,7 +66,8 @@ def forecast_of_table(
     found = forecast(
         law, read_changes(do, question.columns), at=read_places(at, question.columns), assignment=assignment, farthest=farthest
     )
-    return replace(found, caveats=(*found.caveats, *moves_along(frame, law)), check=held_out(law) if check else None)
+    done, why_not = checked(law) if check else (None, ())
+    return replace(found, caveats=(*found.caveats, *moves_along(frame, law), *why_not), check=done)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,21 @@ def test_the_held_out_check_is_told_where_it_is_asked_for(table: Path) -> None:
     assert content["held_out"]["sentences"]["extrapolation"] in said
 
 
+def test_too_few_trials_for_a_held_out_check_still_have_a_forecast(tmp_path: Path) -> None:
+    """They once had neither."""
+    path = tmp_path / "few.csv"
+    path.write_text("D,loss\n100,3.02\n1000,0.951\n10000,0.302\n100000,0.0945\n")
+    law = ("--form", "pure_power_law", "--outcome", "loss", "--data", "D", "--draws", "100")
+    asked = ("forecast", "--table", path, *law, "--do", "data=2x")
+    content = json.loads(run(*asked, "--held-out", "--json"))
+    plain = json.loads(run(*asked, "--json"))
+    assert content["sentence"] == plain["sentence"]
+    assert content["held_out"] is None
+    (why,) = set(content["caveats"]) - set(plain["caveats"])
+    assert why.startswith("no held-out check: a held-out check of pure_power_law needs trials at more than 2 places")
+    assert f"caveat: {why}" in run(*asked, "--held-out")
+
+
 def test_an_allocation_in_words_and_in_json_is_the_same(table: Path) -> None:
     asked = ("allocate", "--table", table, *USUAL, "--budget", "1e22", "--limit", "N<=1e11", "--batch", "2")
     said, content = run(*asked), json.loads(run(*asked, "--json"))

@@ -12,7 +12,7 @@ import pandas as pd
 from trialhouse.errors import ForecastError, LawError
 from trialhouse.identity import content_id
 from trialhouse.scaling_laws.forecast import Assignment, Effect, Forecast, forecast
-from trialhouse.scaling_laws.held_out import CAUSAL, HeldOut, held_out
+from trialhouse.scaling_laws.held_out import CAUSAL, HeldOut, checked
 from trialhouse.scaling_laws.study import StudyLaw, fit_study
 from trialhouse.scaling_laws.support import FARTHEST, moves_along, read_changes, read_places
 from trialhouse.studies.spec import Study
@@ -133,12 +133,12 @@ def forecast_study(
                 assignment=assignment_of(study, columns.values()),
                 farthest=farthest,
             )
-            checked = held_out(law.law) if check else None
         except (ForecastError, LawError) as error:
             found.append(StudyForecast(law, None, str(error)))
             continue
-        caveats = (*one.caveats, *_of_consequences(study, columns.values()), *_along(study, trials, law))
-        found.append(StudyForecast(law, replace(one, caveats=caveats, check=checked), None))
+        done, why_not = checked(law.law) if check else (None, ())
+        caveats = (*one.caveats, *_of_consequences(study, columns.values()), *_along(study, trials, law), *why_not)
+        found.append(StudyForecast(law, replace(one, caveats=caveats, check=done), None))
     if all(one.found is None for one in found):
         reasons = dict.fromkeys(str(one.refusal) for one in found)
         raise ForecastError("a law of the study must be able to answer", f"{len(found)} that cannot: {'; '.join(reasons)}")
@@ -154,16 +154,9 @@ def assignment_of(study: Study, columns: Iterable[str]) -> Assignment:
 
 
 def checks_of(laws: Sequence[StudyLaw]) -> list[tuple[StudyLaw, HeldOut]]:
-    """Held-out checks of all laws that allow one."""
-    found = []
-    for law in laws:
-        if law.law is None or law.reasons:
-            continue
-        try:
-            found.append((law, held_out(law.law)))
-        except (ForecastError, LawError):
-            continue  # too few trials to hold any out: the law itself says how many there are
-    return found
+    """Held-out checks of all laws that allow one: where there are too few trials for it, the law itself says how many there are."""
+    found = [(one, checked(one.law)[0]) for one in laws if one.law is not None and not one.reasons]
+    return [(one, check) for one, check in found if check is not None]
 
 
 def rows_of_forecast(study_id: str, code_version: str, one: StudyForecast) -> list[dict[str, Any]]:

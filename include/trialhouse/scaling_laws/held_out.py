@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialhouse.errors import ForecastError
+from trialhouse.errors import ForecastError, LawError
 from trialhouse.scaling_laws.fit import Law
 from trialhouse.scaling_laws.forms import Array
 from trialhouse.scaling_laws.observer import PRODUCT, observers
@@ -221,6 +221,14 @@ def held_out(law: Law, *, top: float = 0.2, inner: float = 0.2, seed: int = 0) -
     laws = {basis: one for basis, (one, _) in forecasters.items()}
     sentences: dict[Kind, str] = {kind: _compared(kind, scores, errors, laws) for kind in KINDS if any(one.kind == kind for one in scores)}
     return HeldOut(form.name, int(parts.fit.sum()), tuple(forecasts), tuple(scores), sentences)
+
+
+def checked(law: Law) -> tuple[HeldOut | None, tuple[str, ...]]:
+    """The held-out check with usual shares; where there is none, the caveat that says why."""
+    try:
+        return held_out(law), ()
+    except (ForecastError, LawError) as error:
+        return None, (f"no held-out check: {error}",)
 
 
 def _compared(
