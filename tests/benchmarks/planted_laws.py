@@ -58,6 +58,14 @@ def repeated() -> pd.DataFrame:
     return frame.assign(data=frame["unique"] * frame["epochs"]).drop(columns="epochs")
 
 
+def widened() -> pd.DataFrame:
+    """Widths, depths and amounts of data; experts make the number of parameters a factor of its own."""
+    frame = crossed(
+        width=np.geomspace(64, 1024, 4), depth=np.array([2.0, 4, 8, 16]), experts=np.array([1.0, 4, 16]), data=np.geomspace(1e8, 1e10, 4)
+    )()
+    return frame.assign(size=12 * frame["depth"] * frame["width"] ** 2 * frame["experts"]).drop(columns="experts")
+
+
 SIZES, TOKENS = np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7)
 
 PLANTED = {
@@ -80,6 +88,13 @@ PLANTED = {
             ladder(20, 3, 1e2, 1e7),
             0.01,
             FORMS["exponential"],
+        ),
+        Planted(
+            "broken_power_law_2",
+            {"E": 0.05, "A": 3, "c0": 0.05, "c1": 0.45, "d1": 2e3, "f1": 0.3, "c2": -0.3, "d2": 2e5, "f2": 0.3},
+            ladder(36, 3, 1e2, 1e9),
+            0.01,
+            FORMS["broken_power_law"],
         ),
         Planted("exponential", {"E": 0.4, "A": 2, "n0": 2e4}, ladder(), 0.02, FORMS["power_law"]),
         Planted("bounded", {"chance": 0.1, "n0": 3e4, "beta": 0.7}, ladder(), 0.01, FORMS["bounded"].with_fixed({"chance": 0})),
@@ -117,6 +132,13 @@ PLANTED = {
             crossed(width=np.geomspace(32, 1024, 5), depth=np.array([2.0, 4, 8, 16]), data=np.geomspace(1e8, 1e10, 5)),
             0.01,
             FORMS["width_depth"].with_fixed({"B": 0, "beta": 1}),
+        ),
+        Planted(
+            "width_depth_size",
+            {"E": 1.0, "A": 30, "alpha": 0.7, "B": 1.0, "beta": 0.8, "C": 30, "gamma": 0.3, "G": 2000, "delta": 0.4},
+            widened,
+            0.01,
+            FORMS["width_depth_size"].with_fixed({"C": 0, "gamma": 1}),
         ),
         Planted(
             "size_steps",

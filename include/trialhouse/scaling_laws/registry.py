@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -232,9 +232,11 @@ def _broken_grid(breaks: int) -> Callable[[Points, Array], Array]:
     def grid(points: Points, outcome: Array) -> Array:
         log_n = points["n"]
         rows = []
-        for first, change, width in product((0.0, 0.1, 0.3, 0.7), (-0.3, 0.2, 0.5, 1.0), (0.3, 1.0)):
-            for places in ([place] for place in _places(log_n, 4)) if breaks == 1 else [_places(log_n, breaks)]:
-                rows.append([first, *(value for place in places for value in (change, place, np.log(width)))])
+        changes = list(product((-0.3, 0.2, 0.5, 1.0), repeat=breaks))
+        for first, own, width in product((0.0, 0.1, 0.3, 0.7), changes, (0.3, 1.0)):
+            for places in combinations(_places(log_n, 4), breaks):
+                breaks_at = zip(own, places, strict=True)
+                rows.append([first, *(value for change, place in breaks_at for value in (change, place, np.log(width)))])
         inner = np.array(rows)
         curve = _broken(0, 1, tuple((2 + 3 * k, 3 + 3 * k, 4 + 3 * k) for k in range(breaks)))
         shape, _ = curve(np.column_stack([np.zeros(len(inner)), inner]), points)
