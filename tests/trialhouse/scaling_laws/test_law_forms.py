@@ -50,6 +50,10 @@ def test_forms_say_what_they_are(form) -> None:
         assert name.rstrip("0123456789") in form.formula, f"{name} is not in the formula"
 
 
+def test_every_form_is_planted() -> None:
+    assert set(PLANTED) == set(FORMS)
+
+
 @pytest.mark.parametrize("law", PLANTED.values(), ids=PLANTED)
 def test_a_law_without_noise_is_found(law) -> None:
     sample = make_sample(law.table(0, noise=0.0), law.family, outcome="y", columns=law.columns)
