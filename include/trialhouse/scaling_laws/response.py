@@ -116,12 +116,13 @@ class Response:
         """Which model, and whether holding all factors forecasts better than looking at one thing."""
         chosen = next(one for one in self.models if one.name == self.chosen)
         best = min(self.models, key=lambda one: one.rmse)
-        text = f"the {chosen.name} model forecasts configurations that were held out to within {chosen.rmse:.3g}"
+        unit = f"log {self.outcome}" if self.scale == "log" else self.outcome
+        text = f"the {chosen.name} model misses configurations that were held out by {chosen.rmse:.3g} (RMSE of {unit})"
         if best is not chosen:
-            text += f", as well as the {best.name} one ({best.rmse:.3g}) within a standard error"
+            text += f", no worse than the {best.name} one ({best.rmse:.3g}) within a standard error"
         if self.observers:
             passive = min(self.observers, key=lambda one: one.rmse)
-            text += f"; of passive observers who looks at {passive.name} comes nearest, to within {passive.rmse:.3g}"
+            text += f"; the best passive observer, who looks at {passive.name}, misses them by {passive.rmse:.3g}"
         return text
 
     def to_dict(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_cross_validation_takes_the_interactions_and_no_squares(interacting: Res
     assert errors["interactions"] == pytest.approx(SCATTER, rel=3 / np.sqrt(2 * 96) + 0.1)
     assert errors["additive"] > 2 * errors["interactions"]
     assert min(one.rmse for one in interacting.observers) > 2 * errors["interactions"]
-    assert "of passive observers who looks at" in interacting.sentence
+    assert "(RMSE of log loss); the best passive observer, who looks at flops, misses them by" in interacting.sentence
 
 
 def test_a_main_effect_is_that_of_the_ends_where_levels_are_uneven() -> None:
