@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trialhouse.reporting.formats import counted
 from trialhouse.reporting.law_numbers import interval, subgroup, value
 
 
@@ -51,7 +52,7 @@ def held_out_rows(check: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Errors on held-out trials, a row per kind and forecaster."""
     return [
         {
-            "held-out trials": f"{score['kind']} ({score['trials']} of {score['configurations']} configurations)",
+            "held-out trials": f"{score['kind']} ({score['trials']} of {counted(score['configurations'], 'configuration')})",
             "forecast": "causal" if score["basis"] == "causal" else _observer(score["basis"]),
             "RMSE": f"{score['rmse']:.3g}",
             "mean error": f"{score['bias']:+.3g}",

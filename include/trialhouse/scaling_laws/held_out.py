@@ -237,7 +237,7 @@ def _compared(
     """Causal against the best passive forecast; configurations are what is resampled."""
     own = [one for one in scores if one.kind == kind]
     causal, passive = own[0], sorted(own[1:], key=lambda one: one.rmse)
-    told = f"{kind}: the law misses {causal.trials} trials of {causal.configurations} configurations by {causal.rmse:.3g}"
+    told = f"{kind}: the law misses {causal.trials} trials of {_configurations(causal.configurations)} by {causal.rmse:.3g}"
     told += f" (95% intervals hold {causal.coverage:.0%} of them)"
     if not passive:
         return f"{told}; with one factor a passive observer has the same law"
@@ -250,6 +250,10 @@ def _compared(
     is_alike = share > 1 - SURE
     word = "no better: the two cannot be told apart" if is_alike else "worse"
     return f"{told}: the causal forecast is {word}, since {_why(causal, frozen, best, laws[best.basis], is_alike=is_alike)}"
+
+
+def _configurations(count: int) -> str:
+    return "1 configuration" if count == 1 else f"{count} configurations"
 
 
 def _share_better(error: Array, member: NDArray[np.intp], other: Array, draws: int = 1000) -> float:
@@ -272,7 +276,7 @@ def _why(causal: Score, frozen: Law, best: Score, passive: Law, *, is_alike: boo
         side = "too high" if causal.bias > 0 else "too low"
         return f"nearly all its forecasts are {side}: the form {frozen.form.name} does not go on as these trials do"
     if causal.configurations < FEW:
-        return f"{causal.configurations} configurations are too few to tell"
+        return f"{_configurations(causal.configurations)} {'is' if causal.configurations == 1 else 'are'} too few to tell"
     if explained > MUCH:
         what = best.basis if best.basis == PRODUCT else f"{best.basis} alone"
         return f"{what} explains {explained:.0%} of the outcome in the trials that both saw: holding the rest adds little"

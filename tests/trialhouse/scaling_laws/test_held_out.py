@@ -115,3 +115,11 @@ def test_too_few_trials_are_refused() -> None:
     frame = pd.concat([frame.assign(y=1.8 + 480 / frame["size"] ** 0.35 + 2100 / frame["data"] ** 0.37)] * 2, ignore_index=True)
     with pytest.raises(ForecastError, match="held-out check of chinchilla needs trials at more than 5 places, got"):
         held_out(plain(frame))
+
+
+def test_one_configuration_is_not_several() -> None:
+    frame = crossed(size=np.geomspace(1e6, 1e8, 3), data=np.geomspace(1e8, 1e10, 3))()
+    chance = np.random.default_rng(0)
+    frame = pd.concat([frame] * 4).assign(y=lambda f: 1e4 / f["size"] ** 0.3 / f["data"] ** 0.2 * np.exp(chance.normal(0, 0.1, len(f))))
+    said = held_out(plain(frame, "multiplicative")).sentences
+    assert "misses 4 trials of 1 configuration by" in said["extrapolation"]
