@@ -37,6 +37,7 @@ LawOutcome = Annotated[
 ]
 LawCluster = Annotated[str | None, typer.Option("--cluster", help="Column of the repeated unit.")]
 Farthest = Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")]
+AssignmentName = Annotated[str, typer.Option(help="How a table's factors came about: randomised, consequence, observational or unknown.")]
 LawForm = Annotated[str, typer.Option(help="One of those in include/trialhouse/scaling_laws/README.md, or auto: what forecasts best.")]
 Size = Annotated[str | None, typer.Option(help="Column: size of the network.")]
 Data = Annotated[str | None, typer.Option(help="Column: amount of training data.")]
@@ -336,7 +337,7 @@ def forecast(
     ceiling: Ceiling = 1.0,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,
-    assignment: Annotated[str, typer.Option(help="How a table's factors came about: randomised, observational or unknown.")] = "unknown",
+    assignment: AssignmentName = "unknown",
     farthest: Farthest = 2.0,
     check: Annotated[bool, typer.Option("--held-out", help="Also hold trials out and say how well the law forecasts them.")] = False,
     draws: Draws = 1000,

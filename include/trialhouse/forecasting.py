@@ -223,7 +223,8 @@ def allocation_of_study(
     able = [one for one in laws_about(study, frame, law=law, where=where, draws=draws) if len(one.question.columns) > 1]
     if len(able) != 1:
         names = "; ".join(f"--law {one.question.name}, {one.name}" for one in able) or "none"
-        raise ForecastError("a budget is split by one law of two factors or more", names, "choose with --law and --where, or ask for one")
+        remedy = "choose with --law and --where" if able else "add a law of two factors or more to the 'laws' of its YAML"
+        raise ForecastError("a budget is split by one law of two factors or more", names, remedy)
     one = able[0]
     if one.law is None:
         raise ForecastError("a budget needs a law", str(one.refusal), "add trials")
@@ -244,7 +245,7 @@ def _land(rows: Sequence[Mapping[str, Any]], landing: LandingZone) -> None:
 
 
 def assignment_named(text: str) -> Assignment:
-    """`randomised`, `observational` or `unknown`.
+    """`randomised`, `consequence`, `observational` or `unknown`.
 
     Raises
     ------

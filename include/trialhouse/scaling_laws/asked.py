@@ -146,11 +146,14 @@ def forecast_study(
 
 
 def assignment_of(study: Study, columns: Iterable[str]) -> Assignment:
-    """How the factors of a law came about: by the design, or not."""
+    """How what a law is in came about: by the design, as a consequence of what it assigned, or otherwise."""
     if study.is_observational:
         return "observational"
-    assigned = {factor.name for factor in study.factors if factor.assignment in ASSIGNED}
-    return "randomised" if set(columns) <= assigned else "unknown"
+    assignment = {factor.name: factor.assignment in ASSIGNED for factor in study.factors}
+    ways = {assignment.get(column) for column in columns}
+    if False in ways:
+        return "observational"
+    return "consequence" if None in ways else "randomised"
 
 
 def checks_of(laws: Sequence[StudyLaw]) -> list[tuple[StudyLaw, HeldOut]]:

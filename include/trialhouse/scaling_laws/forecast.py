@@ -29,7 +29,7 @@ from trialhouse.scaling_laws.support import (
     rounded,
 )
 
-Assignment = Literal["randomised", "observational", "unknown"]
+Assignment = Literal["randomised", "consequence", "observational", "unknown"]
 VERBS = {"within": "changes", "beyond": "should change", "far beyond": "might change"}
 
 
@@ -85,7 +85,7 @@ class Forecast:
     passive
         What is looked at -> the same question to a law of that alone.
     assignment
-        How the factors of the trials came about.
+        How the factors of the trials came about: by a design, as a consequence of what one assigned, otherwise, or unknown.
     caveats
         What to keep in mind.
     """
@@ -237,6 +237,7 @@ def assumptions(law: Law, assignment: Assignment) -> dict[str, str]:
     causal = {
         "randomised": f"a design assigned {columns}, so that nothing else goes with them: the forecast is of an effect",
         "observational": f"nobody assigned {columns}: {unless}",
+        "consequence": f"{columns} were assigned by a design, or follow from what it assigned: {unless}",
         "unknown": f"how {columns} came about was not said (--assignment): unless a design assigned them, {unless}",
     }[assignment]
     return {

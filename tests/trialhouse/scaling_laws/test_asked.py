@@ -142,8 +142,8 @@ def test_a_budget_in_the_trials_own_flops(trials: pd.DataFrame) -> None:
 
 def test_how_factors_came_about() -> None:
     assert assignment_of(STUDY, ["width", "n_train"]) == "randomised"
-    assert assignment_of(STUDY, ["parameters", "n_train"]) == "unknown"
-    assert assignment_of(STUDY, ["seed"]) == "unknown"  # a block is no treatment
+    assert assignment_of(STUDY, ["parameters", "n_train"]) == "consequence"
+    assert assignment_of(STUDY, ["seed"]) == "observational"  # a block is no treatment
     assert assignment_of(load_study("confounded_vs_randomised"), ["width"]) == "observational"
 
 
@@ -152,7 +152,8 @@ def test_a_measured_size_is_a_consequence_and_said_so(trials: pd.DataFrame) -> N
     frame = trials.assign(parameters=100 * trials["width"] ** 1.5)
     (found,) = forecast_study(study, frame, laws_about(study, frame, draws=100), do=["data=2x"])
     assert found.found is not None
-    assert found.found.assignment == "unknown"
+    assert found.found.assignment == "consequence"
+    assert "parameters and n_train were assigned by a design, or follow from what it assigned" in found.found.rests_on["causal"]
     assert any(caveat.startswith("parameters is no factor of the study") for caveat in found.found.caveats)
 
 
