@@ -30,15 +30,19 @@ class Planted:
     def columns(self) -> dict[str, str]:
         return {role: role for role in self.places().columns}
 
-    def table(self, seed: int, noise: float | None = None) -> pd.DataFrame:
-        """One study: rows with their outcome `y`."""
+    def table(self, seed: int, noise: float | None = None, blocks: int = 0) -> pd.DataFrame:
+        """One study: rows with their outcome `y`; in blocks each has every place once, and a shift of its own as large as the noise."""
+        noise = self.noise if noise is None else noise
         frame = self.places()
         rng = np.random.default_rng(seed)
-        points = {role: np.log(frame[role].to_numpy()) for role in frame}
+        if blocks:
+            frame = frame.drop_duplicates().merge(pd.DataFrame({"block": range(blocks)}), how="cross")
+        points = {role: np.log(frame[role].to_numpy()) for role in self.columns}
         if self.family.roles == ("n",):
             points = {"n": points["data"]}
         level, _ = self.family.curve(self.family.coordinates(self.truth)[None], points)
-        observed = level[0] + rng.normal(0, self.noise if noise is None else noise, len(frame))
+        shift = rng.normal(0, noise, blocks)[frame["block"]] if blocks else 0
+        observed = level[0] + shift + rng.normal(0, noise, len(frame))
         return frame.assign(y=np.exp(observed) if self.family.is_log else np.clip(observed, 0, 1))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from tests.benchmarks import bench_planted_laws
+from tests.benchmarks.planted_laws import PLANTED
 from trialhouse.settings import Settings
 
 
@@ -15,6 +18,16 @@ def test_planted_laws_writes_its_result(home: Settings) -> None:
     assert found["studies_that_identify"] == {"A": 3, "beta": 3}
     assert found["studies_compared"] == 2
     assert result["is_met"] == (not result["detail"]["missed"])
+
+
+def test_blocks_are_the_repeated_units_of_a_study() -> None:
+    law = PLANTED["chinchilla"]
+    frame = law.table(0, blocks=6)
+    assert frame.groupby("block").size().tolist() == [len(law.places())] * 6
+    assert bench_planted_laws._sample(law, 0, 6).units == 6
+    residuals = np.log(frame["y"]) - np.log(law.table(0, noise=0, blocks=6)["y"])
+    between = residuals.groupby(frame["block"]).mean().std()
+    assert between > 3 * law.noise / np.sqrt(len(law.places()))  # a shift of its own
 
 
 def test_intervals_that_do_not_cover_miss_the_goal() -> None:
