@@ -35,6 +35,10 @@ LawTable = Annotated[Path | None, typer.Option("--table", help="Or any CSV or Pa
 LawOutcome = Annotated[
     str | None, typer.Option("--outcome", help="Column of the table: a loss or an error, or for --form bounded a score between 0 and 1.")
 ]
+LawWeight = Annotated[
+    str | None,
+    typer.Option("--weight", help="Column of what each row counts: 1 / variance, or the trials whose mean it is."),
+]
 LawCluster = Annotated[str | None, typer.Option("--cluster", help="Column of the repeated unit.")]
 Farthest = Annotated[float, typer.Option(help="Refuse what is more factors of ten beyond the trials.")]
 AssignmentName = Annotated[str, typer.Option(help="How a table's factors came about: randomised, consequence, observational or unknown.")]
@@ -59,7 +63,7 @@ OF_STUDIES = ("law", "where", "run", "run_minutes")
 """Parameters that say which of a study's laws is meant, or that have its trials run."""
 OF_TABLES = (
     *("outcome", "form", "size", "data", "width", "depth", "unique", "steps", "score", "chance", "ceiling", "cluster", "fix", "delta"),
-    *("drop_highest", "keep_transient", "assignment"),
+    *("weight", "drop_highest", "keep_transient", "assignment"),
 )
 """Parameters that say what law a table is to have: a study has registered its own."""
 
@@ -275,6 +279,7 @@ def fit(
     unique: Unique = None,
     steps: Steps = None,
     cluster: LawCluster = None,
+    weight: LawWeight = None,
     fix: Fix = None,
     score: Score = None,
     chance: Chance = None,
@@ -331,6 +336,7 @@ def forecast(
     unique: Unique = None,
     steps: Steps = None,
     cluster: LawCluster = None,
+    weight: LawWeight = None,
     fix: Fix = None,
     score: Score = None,
     chance: Chance = None,
@@ -405,6 +411,7 @@ def allocate(
     unique: Unique = None,
     steps: Steps = None,
     cluster: LawCluster = None,
+    weight: LawWeight = None,
     fix: Fix = None,
     drop_highest: DropHighest = 0,
     keep_transient: KeepTransient = False,

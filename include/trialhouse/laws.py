@@ -46,6 +46,7 @@ class TableLaw:
     score: str | None = None
     chance: float | None = None
     ceiling: float = 1.0
+    weight: str | None = None
 
     def fitted(self, frame: pd.DataFrame) -> Law:
         """The law of a frame."""
@@ -60,6 +61,7 @@ class TableLaw:
             outcome=self.outcome,
             columns=self.columns,
             cluster=self.cluster,
+            weight=self.weight,
             fixed=_fixed(self.fix),
             delta=self.delta,
             drop_highest=self.drop_highest,

@@ -60,12 +60,19 @@ def test_every_option_of_a_table_is_heard(monkeypatch: pytest.MonkeyPatch, comma
 
     monkeypatch.setattr(f"trialhouse.{asks}", ask)
     given = ("--outcome", "y", "--steps", "s", "--size", "n", "--form", "f", "--cluster", "c", "--fix", "E=0", "--drop-highest", "2")
-    score = ("--keep-transient", "--draws", "300", "--score", "z", "--chance", "0.2", "--ceiling", "0.9")
+    score = ("--keep-transient", "--draws", "300", "--score", "z", "--chance", "0.2", "--ceiling", "0.9", "--weight", "w")
     found = CliRunner().invoke(app, [command, "--table", "runs.csv", *given, *score, *extra])
     assert isinstance(found.exception, Heard)
     delta = 0.1 if command == "fit" else 1e-3
-    asked = TableLaw("y", {"size": "n", "steps": "s"}, "f", "c", ["E=0"], 2, True, 300, delta, "z", 0.2, 0.9)
+    asked = TableLaw("y", {"size": "n", "steps": "s"}, "f", "c", ["E=0"], 2, True, 300, delta, "z", 0.2, 0.9, "w")
     assert found.exception.args == (Path("runs.csv"), asked)
+
+
+def test_weights_are_said(tmp_path: Path) -> None:
+    table = tmp_path / "means.csv"
+    PLANTED["pure_power_law"].table(0).assign(trials=range(1, 37)).to_csv(table, index=False)
+    said = run("--table", table, "--form", "pure_power_law", "--outcome", "y", "--data", "data", "--weight", "trials", "--draws", "100")
+    assert "fitted to 36 rows, weighted by trials: data from 100 to 1e+06" in said
 
 
 def test_parquet_gives_the_same(table: Path) -> None:

@@ -45,7 +45,8 @@ def law_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["fixed"]:
         yield f"known: {', '.join(f'{name} {value:g}' for name, value in result['fixed'].items())}"
     units = "" if result["repeated_units"] is None else f" of {result['repeated_units']} repeated units"
-    yield f"fitted to {result['rows']} rows{units}: {ranges}"
+    weighted = "" if result["weight"] is None else f", weighted by {result['weight']}"
+    yield f"fitted to {result['rows']} rows{units}{weighted}: {ranges}"
     if result["parameters"]:
         search = result["search"]
         found = f"{search['reached']} of {search['starts']} starts ended there"

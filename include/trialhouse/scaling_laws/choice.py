@@ -191,13 +191,12 @@ def _is_enough(sample: LawSample, kept: NDArray[np.bool_], form: Form) -> bool:
 
 def _errors(form: Form, sample: LawSample, held: NDArray[np.bool_], delta: float, draws: int, seed: int) -> tuple[float, Array]:
     rest = sample.only(~held)
-    best = optimum(form, rest.points, rest.outcome, delta, confirm=False, iterations=ROUGH)
+    best = optimum(form, rest.points, rest.outcome, delta, weights=rest.weights, confirm=False, iterations=ROUGH)
     drawn = bootstrap(form, rest, best.coordinates, delta, draws=draws, seed=seed, iterations=ROUGH)
-    there = {role: values[held] for role, values in sample.points.items()}
-    target = form.on_scale(sample.outcome[held])
-    miss = np.abs(form.curve(best.coordinates[None], there)[0][0] - target)
-    misses = np.abs(form.curve(drawn.coordinates, there)[0] - target)
-    weights = sample.only(held).resampled(draws, np.random.default_rng(seed + 1))
-    totals = np.maximum(weights.sum(axis=1), 1)
-    error = np.minimum(np.nan_to_num((weights * misses).sum(axis=1) / totals, nan=MOST), MOST)
-    return float(np.minimum(np.nan_to_num(miss, nan=MOST), MOST).mean()), np.asarray(error)
+    there = sample.only(held)
+    target = form.on_scale(there.outcome)
+    miss = np.abs(form.curve(best.coordinates[None], there.points)[0][0] - target)
+    misses = np.abs(form.curve(drawn.coordinates, there.points)[0] - target)
+    weights = there.resampled(draws, np.random.default_rng(seed + 1))
+    error = np.minimum(np.nan_to_num((weights * misses).sum(axis=1) / weights.sum(axis=1), nan=MOST), MOST)
+    return float(np.average(np.minimum(np.nan_to_num(miss, nan=MOST), MOST), weights=there.weights)), np.asarray(error)

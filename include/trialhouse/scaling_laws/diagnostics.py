@@ -33,23 +33,25 @@ RISE_LEVEL, TRANSIENT_LEVEL, MISFIT_LEVEL = 1e-3, 1e-2, 1e-3
 
 @dataclass(frozen=True)
 class Levels:
-    """The outcome at each level of the one factor: its mean on the form's scale, of how many rows, and how far one row scatters there."""
+    """The outcome at each level of the one factor: its mean on the form's scale, the weight of its rows, the scatter of one of weight 1."""
 
     log_n: Array
     means: Array
-    counts: NDArray[np.int64]
+    counts: Array
     noise: Array
     freedom: int
 
 
 def levels(form: Form, sample: LawSample) -> Levels:
     """Means per level, and the standard deviation of one row: within levels where there are repetitions, else from second differences."""
-    log_n, place, counts = np.unique(sample.points["n"].round(9), return_inverse=True, return_counts=True)
-    target = form.on_scale(sample.outcome)
-    means = np.bincount(place, weights=target) / counts
+    log_n, place = np.unique(sample.points["n"].round(9), return_inverse=True)
+    target, weights = form.on_scale(sample.outcome), sample.weights
+    counts = np.asarray(np.bincount(place, weights=weights), dtype=float)
+    means = np.bincount(place, weights=weights * target) / counts
     repeats = len(target) - len(means)
     if repeats >= 5:
-        return Levels(log_n, means, counts, np.full(len(means), np.sqrt(((target - means[place]) ** 2).sum() / repeats)), repeats)
+        scatter = np.sqrt((weights * (target - means[place]) ** 2).sum() / repeats)
+        return Levels(log_n, means, counts, np.full(len(means), scatter), repeats)
     bends = _bends(log_n, means)
     sizes = np.abs(bends[bends != 0])  # outcomes that are all equal (scores at chance) say nothing of the noise of others
     noise = 1.4826 * float(np.median(sizes)) if len(sizes) else 0.0
@@ -71,7 +73,7 @@ def neighbours(form: Form, sample: LawSample) -> Levels:
     own = np.bincount(place[1:-1], weights=squares, minlength=count) / np.maximum(np.bincount(place[1:-1], minlength=count), 1)
     noise = np.sqrt(np.maximum(own, squares.mean()))
     means = [np.bincount(place, weights=values) / sizes for values in (log_n, target)]
-    return Levels(means[0], means[1], sizes, noise, max(len(squares) // 2, 1))
+    return Levels(means[0], means[1], sizes.astype(float), noise, max(len(squares) // 2, 1))
 
 
 def _bends(at: Array, values: Array) -> Array:
@@ -144,8 +146,7 @@ def outliers(
     form: Form, sample: LawSample, coordinates: Array, remedy: str = "; --drop-highest leaves the highest out, and says so"
 ) -> str | None:
     """Rows far off the curve; they stay, and the Huber loss limits their weight."""
-    level, _ = form.curve(coordinates[None], sample.points)
-    residuals = form.on_scale(sample.outcome) - level[0]
+    residuals = sample.residuals(form, coordinates)
     spread = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
     if spread <= 1e-12:
         return None
@@ -188,8 +189,7 @@ def misfit(form: Form, sample: LawSample, coordinates: Array, remedy: str = "; h
     """A pattern along a factor that the curve leaves: ranks of residuals on squares, cubes and products of the factors."""
     from scipy import stats
 
-    level, _ = form.curve(coordinates[None], sample.points)
-    ranks = stats.norm.ppf(stats.rankdata(form.on_scale(sample.outcome) - level[0]) / (len(sample) + 1))
+    ranks = stats.norm.ppf(stats.rankdata(sample.residuals(form, coordinates)) / (len(sample) + 1))
     scaled = [(values - values.mean()) / values.std() for values in sample.points.values()]
     bends = [*(one**power for one in scaled for power in (2, 3)), *(a * b for a, b in combinations(scaled, 2))]
     plain = np.column_stack([np.ones(len(sample)), *scaled])
@@ -266,7 +266,7 @@ def _lowest_from(form: Form, sample: LawSample, place: NDArray[np.int64], most: 
     per_row = []
     for first in range(most + 1):
         rest = sample.only(place >= first)
-        best = optimum(form, rest.points, rest.outcome, delta, confirm=False)
+        best = optimum(form, rest.points, rest.outcome, delta, weights=rest.weights, confirm=False)
         per_row.append(best.objective / (len(rest) - len(form.parameters)))
     return int(np.flatnonzero(np.array(per_row) <= NEAR * min(per_row))[0])
 
@@ -276,12 +276,12 @@ def _is_off(form: Form, sample: LawSample, place: NDArray[np.int64], found: Leve
     from scipy import stats
 
     rest = sample.only(place > level)
-    best = optimum(form, rest.points, rest.outcome, delta, confirm=False)
+    best = optimum(form, rest.points, rest.outcome, delta, weights=rest.weights, confirm=False)
     drawn = bootstrap(form, rest, best.coordinates, delta, draws=200, seed=seed)
     there = {"n": found.log_n[level : level + 1]}
     spread = float(np.std(form.curve(drawn.coordinates, there)[0]))
     freedom = len(rest) - len(form.parameters)
-    residuals = form.on_scale(rest.outcome) - form.curve(best.coordinates[None], rest.points)[0][0]
+    residuals = rest.residuals(form, best.coordinates)
     noise = max(1.4826 * float(np.median(np.abs(residuals))), 1e-9) * np.sqrt(len(rest) / freedom)
     distance = abs(float(found.means[level] - form.curve(best.coordinates[None], there)[0][0, 0]))
     error = float(np.hypot(spread, noise / np.sqrt(found.counts[level])))

@@ -72,8 +72,8 @@ class Law:
 
     @property
     def about(self) -> set[str]:
-        """Columns: the factors, and what they move."""
-        return {*self.sample.columns.values(), self.sample.outcome_name}
+        """Columns: the factors, what they move, and the weights."""
+        return {*self.sample.columns.values(), self.sample.outcome_name, *filter(None, [self.sample.weight_name])}
 
     @property
     def least_places(self) -> int:
@@ -143,6 +143,7 @@ class Law:
             "source": self.form.source,
             "outcome": self.sample.outcome_name,
             "columns": columns,
+            "weight": self.sample.weight_name,
             "fixed": dict(self.form.fixed),
             "parameters": self.parameters,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
@@ -183,6 +184,7 @@ def fit_table(
     outcome: str,
     columns: Mapping[str, str],
     cluster: str | None = None,
+    weight: str | None = None,
     fixed: Mapping[str, float] | None = None,
     delta: float = DELTA,
     drop_highest: int = 0,
@@ -204,6 +206,9 @@ def fit_table(
         Role (`size`, `data`, `width`, `depth`, `unique`) -> column. A form of one factor takes any one of them.
     cluster
         Column of the repeated units, if rows are not independent (checkpoints of one run).
+    weight
+        Column of what each row counts, if rows are not equally exact: one over the variance of its outcome, or the number of trials
+        whose mean it is. Only ratios matter: a row of weight 2 adds twice the loss, and is still one row of the bootstrap.
     fixed
         Parameters that are known.
     delta
@@ -225,7 +230,7 @@ def fit_table(
     if draws < 100:
         raise LawError("draws must be at least 100", draws, "leave it out for 1000")
     forms = _forms(form, fixed or {}, frame, outcome, columns)
-    sample = make_sample(frame, forms[0], outcome=outcome, columns=columns, cluster=cluster, drop_highest=drop_highest)
+    sample = make_sample(frame, forms[0], outcome=outcome, columns=columns, cluster=cluster, weight=weight, drop_highest=drop_highest)
     if len(forms) == 1 or diagnostics.turning(forms[0], sample):
         return fit_sample(sample, forms[0], delta=delta, keep_transient=keep_transient, draws=draws, seed=seed)
     if not keep_transient:
@@ -261,15 +266,15 @@ def fit_sample(
         return Law(form, sample, nothing, float("nan"), delta, np.empty((0, 2)), None, {}, (turn,), (turn,))
     if not keep_transient:
         sample = diagnostics.transient(form, sample, delta, seed)
-    starts = ranked_starts(form, sample.points, sample.outcome, delta)
-    best = optimum(form, sample.points, sample.outcome, delta, starts=starts)
+    starts = ranked_starts(form, sample.points, sample.outcome, delta, weights=sample.weights)
+    best = optimum(form, sample.points, sample.outcome, delta, weights=sample.weights, starts=starts)
     drawn = bootstrap(form, sample, best.coordinates, delta, draws=draws, seed=seed)
     ends = profile_intervals(form, sample, best.coordinates, best.objective, drawn, delta)
     not_identified = diagnostics.unidentified(form, best.coordinates, ends)
     tie = diagnostics.together(sample)
     stuck = diagnostics.unmoved(form, sample, best.coordinates, drawn, delta)
     reasons = diagnostics.sentences([tie, stuck, *not_identified.values()])
-    stop = mean_stop(form, sample.points, sample.outcome, delta, starts[:1])
+    stop = mean_stop(form, sample.points, sample.outcome, delta, starts[:1], weights=sample.weights)
     misfit = diagnostics.misfit(form, sample, best.coordinates)
     warnings = [
         *reasons,
@@ -317,7 +322,7 @@ def fit_sample(
 
 def plain_law(form: Form, sample: LawSample, delta: float, *, draws: int, seed: int = 0) -> Law:
     """The optimum and its draws, which is all that predictions need; no intervals of parameters, and no reasons to withhold."""
-    best = optimum(form, sample.points, sample.outcome, delta, confirm=False)
+    best = optimum(form, sample.points, sample.outcome, delta, weights=sample.weights, confirm=False)
     drawn = bootstrap(form, sample, best.coordinates, delta, draws=draws, seed=seed)
     ends = np.full((len(best.coordinates), 2), np.nan)
     return Law(form, sample, best.coordinates, best.objective, delta, ends, drawn, {}, (), ())

@@ -95,7 +95,7 @@ def degrees_of_freedom(form: Form, sample: LawSample, coordinates: Array) -> Arr
 def _carriers(form: Form, sample: LawSample, coordinates: Array) -> Array:
     """As many rows carry each parameter as this: (sum of a^2)^2 / sum of a^4 of its influences a in least squares, at least 3."""
     _, slopes = form.curve(coordinates[None], sample.points)
-    influence = np.abs(np.linalg.pinv(slopes[0].T))
+    influence = np.abs(np.linalg.pinv((slopes[0] * np.sqrt(sample.weights)).T))
     influence = (influence / np.maximum(influence.max(axis=1, keepdims=True), 1e-300)) ** 2
     return np.asarray(np.maximum(influence.sum(axis=1) ** 2 / np.maximum((influence**2).sum(axis=1), 1e-300), 3.0))
 
@@ -137,10 +137,9 @@ def _plain(form: Form, sample: LawSample, coordinates: Array, delta: float) -> f
     """Residual variance, where most residuals are within delta and rows are independent: then the loss is least squares."""
     if sample.clusters is not None:
         return 0.0
-    level, _ = form.curve(coordinates[None], sample.points)
-    residuals = level[0] - form.on_scale(sample.outcome)
-    share = float((np.abs(residuals) <= delta).mean())
-    pulled = np.clip(residuals, -delta, delta)
+    residuals, most = sample.residuals(form, coordinates), delta * np.sqrt(sample.weights)
+    share = float((np.abs(residuals) <= most).mean())
+    pulled = np.clip(residuals, -most, most)
     return float(pulled @ pulled) / (len(sample) - len(coordinates)) / share if share > 0.5 else 0.0
 
 
@@ -157,7 +156,7 @@ def _ends(form: Form, sample: LawSample, coordinates: Array, lowest: float, allo
     reach = np.where(is_share, np.maximum(reach, np.abs(coordinates) + REACH["identity"]), reach)[number]  # back from next to 0 or 1
     held = np.zeros((2 * size, size), dtype=bool)
     held[ends, number] = True
-    target, weights = form.on_scale(sample.outcome), np.ones(len(sample))
+    target, weights = form.on_scale(sample.outcome), sample.weights
     inside, outside = np.zeros(2 * size), np.full(2 * size, np.inf)
     root_in, root_out = np.zeros(2 * size), np.full(2 * size, np.inf)
     distance = np.clip(2 * errors[number], 1e-6, reach / 4)

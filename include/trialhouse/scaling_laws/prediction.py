@@ -79,9 +79,8 @@ def interval(law: Law, centre: float, draws: Array, level: float = LEVEL) -> tup
 
 
 def noise(law: Law) -> float:
-    """Standard deviation of one trial around the law, on the form's scale; all trials count, outliers too."""
-    level, _ = law.form.curve(law.coordinates[None], law.sample.points)
-    residuals = law.form.on_scale(law.sample.outcome) - level[0]
+    """Standard deviation of one trial (of weight 1) around the law, on the form's scale; all trials count, outliers too."""
+    residuals = law.sample.residuals(law.form, law.coordinates)
     return float(np.sqrt(residuals @ residuals / max(len(residuals) - len(law.coordinates), 1)))
 
 

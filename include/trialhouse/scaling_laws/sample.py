@@ -39,6 +39,8 @@ class LawSample:
         Of the outcome's column.
     left_out
         Why -> numbers of the rows that were left out.
+    weight, weight_name
+        What each row counts (n), on average 1, and the name of that column; None where all count alike.
     """
 
     points: Mapping[str, Array]
@@ -48,6 +50,8 @@ class LawSample:
     columns: Mapping[str, str]
     outcome_name: str
     left_out: Mapping[str, tuple[int, ...]]
+    weight: Array | None = None
+    weight_name: str | None = None
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -56,6 +60,16 @@ class LawSample:
     def units(self) -> int:
         """Repeated units, or rows where these are independent."""
         return len(self) if self.clusters is None else len(np.unique(self.clusters))
+
+    @property
+    def weights(self) -> Array:
+        """What each row counts, length n."""
+        return np.ones(len(self)) if self.weight is None else self.weight
+
+    def residuals(self, form: Form, coordinates: Array) -> Array:
+        """Outcome less curve on the form's scale (n), each times the root of its weight: all scatter as a row of weight 1 does."""
+        level, _ = form.curve(coordinates[None], self.points)
+        return np.asarray((form.on_scale(self.outcome) - level[0]) * np.sqrt(self.weights))
 
     def only(self, keep: NDArray[np.bool_], reason: str | None = None) -> LawSample:
         """Some of the points; with a reason, those that go are on record."""
@@ -69,17 +83,25 @@ class LawSample:
             rows=self.rows[keep],
             clusters=None if self.clusters is None else np.unique(self.clusters[keep], return_inverse=True)[1],
             left_out=left_out,
+            weight=None if self.weight is None else self.weight[keep],
         )
 
     def resampled(self, draws: int, rng: np.random.Generator) -> Array:
-        """Weights (draws x n) of a bootstrap of rows, or of whole clusters where there are any."""
+        """Weights (draws x n) of a bootstrap of rows, or of whole clusters where there are any: how often a row is drawn, times its own."""
         units = self.units
-        weights = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
-        return weights if self.clusters is None else weights[:, self.clusters]
+        times = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
+        return (times if self.clusters is None else times[:, self.clusters]) * self.weights
 
 
 def make_sample(
-    frame: pd.DataFrame, form: Form, *, outcome: str, columns: Mapping[str, str], cluster: str | None = None, drop_highest: int = 0
+    frame: pd.DataFrame,
+    form: Form,
+    *,
+    outcome: str,
+    columns: Mapping[str, str],
+    cluster: str | None = None,
+    weight: str | None = None,
+    drop_highest: int = 0,
 ) -> LawSample:
     """Check a table for a form.
 
@@ -89,7 +111,7 @@ def make_sample(
         One row per trial.
     form
         Which roles it needs, and whether the outcome must be positive.
-    outcome, cluster
+    outcome, cluster, weight
         Columns.
     columns
         Key of `ROLES` -> column.
@@ -102,7 +124,7 @@ def make_sample(
         For a missing column, a missing or impossible value, or rows that cannot determine the form.
     """
     chosen = _roles(form, columns)
-    for name in (outcome, *chosen.values(), *([cluster] if cluster else [])):
+    for name in (outcome, *chosen.values(), *(name for name in (cluster, weight) if name)):
         if name not in frame.columns:
             raise LawError("column must be one of the table's", repr(name), f"it has {', '.join(map(str, frame.columns))}")
         if isinstance(frame[name], pd.DataFrame):
@@ -128,6 +150,8 @@ def make_sample(
         columns=chosen,
         outcome_name=outcome,
         left_out={},
+        weight=None if weight is None else _weights(frame, weight),
+        weight_name=weight,
     )
     if not 0 <= drop_highest < max(len(sample), 1):
         raise LawError(f"rows to drop must be fewer than the {len(sample)} there are", drop_highest, "lower it")
@@ -177,6 +201,15 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
         )
         raise LawError(f"column {column!r} must be numbers", got, "correct it or choose another")
     return series.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _weights(frame: pd.DataFrame, column: str) -> Array:
+    """Of the rows, on average 1: only their ratios matter."""
+    values = _numbers(frame, column)
+    if not (np.isfinite(values) & (values > 0)).all():
+        count = int((~(np.isfinite(values) & (values > 0))).sum())
+        raise LawError(f"weights in column {column!r} must be positive numbers", f"{count} of {len(frame)} rows without", "drop those rows")
+    return np.asarray(values / values.mean())
 
 
 def _refuse(frame: pd.DataFrame, column: str, values: Array, *, positive: bool) -> None:

@@ -57,36 +57,45 @@ class MeanStop:
     iterations: int
 
 
-def ranked_starts(form: Form, points: Points, outcome: Array, delta: float, count: int = STARTS) -> Array:
+def ranked_starts(form: Form, points: Points, outcome: Array, delta: float, count: int = STARTS, *, weights: Array | None = None) -> Array:
     """The most promising of the form's starts (count x p), best first."""
     grid = form.grid(points, outcome)
-    losses = objective(form, grid, points, form.on_scale(outcome), delta)
+    losses = objective(form, grid, points, form.on_scale(outcome), delta, weights)
     order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
     return grid[order[:count]]
 
 
 def optimum(
-    form: Form, points: Points, outcome: Array, delta: float, *, starts: Array | None = None, confirm: bool = True, iterations: int = 300
+    form: Form,
+    points: Points,
+    outcome: Array,
+    delta: float,
+    *,
+    weights: Array | None = None,
+    starts: Array | None = None,
+    confirm: bool = True,
+    iterations: int = 300,
 ) -> Optimum:
-    """The law with the lowest Huber loss, summed over points with equal weights; the same data give the same bits."""
+    """The law with the lowest Huber loss, summed over n points with their weights (n; by default 1); the same data give the same bits."""
     target = form.on_scale(outcome)
-    starts = ranked_starts(form, points, outcome, delta) if starts is None else starts
-    solved = minimise(form, points, target, starts, weights=np.ones(len(target)), delta=delta, iterations=iterations)
+    weights = np.ones(len(target)) if weights is None else weights
+    starts = ranked_starts(form, points, outcome, delta, weights=weights) if starts is None else starts
+    solved = minimise(form, points, target, starts, weights=weights, delta=delta, iterations=iterations)
     losses = np.where(np.isfinite(solved.objective), solved.objective, np.inf)
     best = int(losses.argmin())
     coordinates, lowest = solved.coordinates[best], float(losses[best])
     reached = int((losses <= lowest * (1 + SAME)).sum())
     if not confirm:
         return Optimum(coordinates, lowest, len(starts), reached, confirmed=False)
-    tight = _lbfgs(form, points, target, coordinates, delta, scale=1 / max(lowest, 1e-300), ftol=1e-15, gtol=1e-10)
-    again = minimise(form, points, target, tight[None], weights=np.ones(len(target)), delta=delta)
+    tight = _lbfgs(form, points, target, coordinates, delta, weights, scale=1 / max(lowest, 1e-300), ftol=1e-15, gtol=1e-10)
+    again = minimise(form, points, target, tight[None], weights=weights, delta=delta)
     is_lower = float(again.objective[0]) < lowest * (1 - SAME)
     if is_lower:
         coordinates, lowest = again.coordinates[0], float(again.objective[0])
     return Optimum(coordinates, lowest, len(starts), reached, confirmed=not is_lower)
 
 
-def mean_stop(form: Form, points: Points, outcome: Array, delta: float, starts: Array) -> MeanStop:
+def mean_stop(form: Form, points: Points, outcome: Array, delta: float, starts: Array, *, weights: Array | None = None) -> MeanStop:
     """What many fits in use do: L-BFGS on the average loss with scipy's default tolerances, the best of the given starts.
 
     The gradient of an average of Huber losses is of the order of delta, so `gtol` 1e-5 and `ftol` 2.2e-9 are met at once.
@@ -94,27 +103,31 @@ def mean_stop(form: Form, points: Points, outcome: Array, delta: float, starts: 
     from scipy.optimize import minimize
 
     target = form.on_scale(outcome)
-    found = [
-        minimize(_loss_and_gradient, start, args=(form, points, target, delta, 1 / len(target)), jac=True, method="L-BFGS-B")
-        for start in starts
-    ]
+    weights = np.ones(len(target)) if weights is None else weights
+    given = (form, points, target, delta, weights, 1 / len(target))
+    found = [minimize(_loss_and_gradient, start, args=given, jac=True, method="L-BFGS-B") for start in starts]
     best = min(found, key=lambda result: float(result.fun))
     return MeanStop(np.asarray(best.x), float(best.fun) * len(target), int(best.nit))
 
 
-def _lbfgs(form: Form, points: Points, target: Array, start: Array, delta: float, *, scale: float, ftol: float, gtol: float) -> Array:
+def _lbfgs(
+    form: Form, points: Points, target: Array, start: Array, delta: float, weights: Array, *, scale: float, ftol: float, gtol: float
+) -> Array:
     from scipy.optimize import minimize
 
     options = {"maxiter": 2000, "maxfun": 4000, "ftol": ftol, "gtol": gtol, "maxcor": 30}
-    result = minimize(_loss_and_gradient, start, args=(form, points, target, delta, scale), jac=True, method="L-BFGS-B", options=options)
+    given = (form, points, target, delta, weights, scale)
+    result = minimize(_loss_and_gradient, start, args=given, jac=True, method="L-BFGS-B", options=options)
     return np.asarray(result.x) if np.isfinite(result.fun) else start
 
 
-def _loss_and_gradient(coordinates: Array, form: Form, points: Points, target: Array, delta: float, scale: float) -> tuple[float, Array]:
+def _loss_and_gradient(
+    coordinates: Array, form: Form, points: Points, target: Array, delta: float, weights: Array, scale: float
+) -> tuple[float, Array]:
     """The summed Huber loss times `scale`, and its gradient."""
     level, slopes = form.curve(coordinates[None], points)
     residuals = level[0] - target
-    loss = objective(form, coordinates[None], points, target, delta)[0]
+    loss = objective(form, coordinates[None], points, target, delta, weights)[0]
     if not np.isfinite(loss):
         return 1e300, np.zeros_like(coordinates)
-    return float(loss) * scale, np.asarray(slopes[0] @ np.clip(residuals, -delta, delta)) * scale
+    return float(loss) * scale, np.asarray(slopes[0] @ (weights * np.clip(residuals, -delta, delta))) * scale

@@ -202,7 +202,7 @@ def fit_map(
     """
     form = _known(chance, ceiling)
     there, has_score = _scored(losses, frame, score, form, ceiling)
-    best = optimum(form, there.points, there.outcome, delta)
+    best = optimum(form, there.points, there.outcome, delta, weights=there.weights)
     kept = weights[:, has_score]
     solved = minimise(form, there.points, there.outcome, np.tile(best.coordinates, (len(kept), 1)), weights=kept, delta=delta)
     drawn = Draws(solved.coordinates, solved.objective, kept, float(solved.is_converged.mean()))
