@@ -316,8 +316,9 @@ def _frontier(frame: pd.DataFrame, answer: LawAnswer, one: Drawn) -> tuple[str, 
         "Curves of equal cost, each lowest where the budget is split best; the frontier joins these places, bars are their 95%"
         " intervals. Below it the outcome over cost: trials, and the frontier with its 95% band. The budget is what the dearest trial cost."
     )
-    said = (f"{found.sentence}.", title(f"{found.cost.sentence}."), *growth, "Other budgets and limits: trialhouse allocate.")
-    return where, Pictures("Where a budget goes", note, plots), said
+    cost = f"Cost: {found.cost.sentence.removeprefix('cost: ')}."
+    said = (f"{found.sentence}.", cost, *growth, "Other budgets and limits: trialhouse allocate.")
+    return where, Pictures(f"Where a budget goes{f': {where}' if where else ''}", note, plots), said
 
 
 def _allocated(frame: pd.DataFrame, one: Drawn, law: Law) -> Allocation:

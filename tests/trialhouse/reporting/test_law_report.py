@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from tests.trialhouse.reporting.law_rows import ONE, TWO, Row, with_laws
 from tests.trialhouse.reporting.test_report import HOSTILE, Page
 from trialhouse.reporting.answer import answer, answer_of
 from trialhouse.reporting.drawn_laws import drawn_laws
-from trialhouse.reporting.law_panels import LawSection, _residuals, law_sections
+from trialhouse.reporting.law_panels import LawSection, _frontier, _residuals, law_sections
 from trialhouse.reporting.laws import Estimated, law_answers
 from trialhouse.reporting.marts import StudyData, read_study
 from trialhouse.reporting.plots import Band, Dots, Line, Plot
@@ -197,7 +198,20 @@ def test_a_law_of_two_factors_has_a_curve_per_level_and_a_frontier(sections: tup
     assert [one.name for one in pictures.plots] == ["both_frontier_1", "both_compute_1"]
     assert sentences[0].startswith("With a budget of ")
     assert sentences[0] in page.text
+    assert sentences[1].startswith("Cost: FLOPs = 6 x ")
+    assert pictures.title == "Where a budget goes"
     assert sections[0].frontiers == ()
+
+
+def test_each_frontier_says_whose_it_is(data: StudyData) -> None:
+    """Those of two subgroups had one heading."""
+    assert data.frame is not None
+    answer = law_answers(data)[1]
+    (drawn_law,) = drawn_laws(Study.model_validate(data.spec), data.frame, answer)
+    found = replace(drawn_law.found, subgroup={"corruption": 0.2})
+    _, pictures, _ = _frontier(data.frame.assign(corruption=0.2), replace(answer, laws=(found,)), replace(drawn_law, found=found))
+    assert pictures is not None
+    assert pictures.title == "Where a budget goes: corruption 0.2"
 
 
 def test_every_picture_is_a_file_and_no_other_is_left(house: tuple[str, Path, Path], sections: tuple[LawSection, ...], page: Page) -> None:
