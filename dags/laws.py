@@ -37,7 +37,8 @@ ALLOCATE = """Where should a budget go? A form for `trialhouse allocate`.
 Choose a study that asked for a law of two factors or more, and a budget. The best split with its interval, the frontier, what others'
 rules would lose and what to run next stand in the log of the task `allocate`. On the command line, `--run` puts the split to the test.
 """
-TEXTS = {"type": "array", "items": {"type": "string"}}
+TEXTS = {"type": ["null", "array"], "items": {"type": "string"}}
+"""May be empty: null among the types keeps the form from marking it as required."""
 TEXT = {"type": ["null", "string"]}
 
 
@@ -55,7 +56,12 @@ def forecast_form(studies: dict[str, Study]) -> dict[str, Param]:
     laws = "; ".join(f"{name}: {' and '.join(law.columns.values())}" for name, study in studies.items() for law in study.laws)
     return {
         **which(studies),
-        "do": Param(["data=2x"], **TEXTS, title="Do", description=f"What to set, by role (size, data) or by column. Laws are in {laws}."),
+        "do": Param(
+            ["data=2x"],
+            **{**TEXTS, "type": "array", "minItems": 1},
+            title="Do",
+            description=f"What to set, by role (size, data) or by column. Laws are in {laws}.",
+        ),
         "at": Param([], **TEXTS, title="At", description="Where it starts, such as n_train=20000. Empty: at the largest trial."),
         "score": Param(None, **TEXT, title="Score", description=_scores(studies)),
         "check": Param(

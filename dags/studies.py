@@ -136,7 +136,7 @@ def form(study: Study) -> dict[str, Param]:
     )
     params["changes"] = Param(
         [],
-        type="array",
+        type=["null", "array"],  # null keeps the form from marking it as required
         items={"type": "string"},
         title="Changes",
         description="Such as n_train=2000,5000 (levels of a factor), dataset=mnist (a setting) or design.seed=3.",

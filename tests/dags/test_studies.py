@@ -25,6 +25,7 @@ print(json.dumps({
             "doc": dag.doc_md,
             "tags": sorted(dag.tags),
             "params": {name: dag.params[name] for name in dag.params},
+            "may_be_empty": [name for name in dag.params if "null" in dag.params.get_param(name).schema["type"]],
             "tasks": {
                 task.task_id: {
                     "type": task.task_type,
@@ -92,6 +93,7 @@ def test_a_study_is_explained_and_has_a_form(found: dict[str, Any]) -> None:
     assert dag["params"]["blocks"] == 6
     assert dag["params"]["rerun"] is False
     assert dag["params"]["changes"] == []
+    assert dag["may_be_empty"] == ["changes"], "the form marks all others as required"
 
 
 def test_whatever_writes_the_warehouse_takes_the_one_slot_pool(found: dict[str, Any]) -> None:
@@ -137,6 +139,7 @@ def test_laws_are_asked_in_a_form_that_names_them(found: dict[str, Any]) -> None
     dag = found["dags"]["forecast"]
     empty = {"at": [], "where": [], "law": None, "score": None, "check": False}
     assert dag["params"] == {"study": "compute_optimal_gpt", "do": ["data=2x"], **empty}
+    assert set(dag["may_be_empty"]) == {"at", "where", "law", "score"}
     assert dag["tasks"]["results.load"]["upstream"] == ["forecast"]
     assert "pruning_digits" not in str(dag["params"])
 
@@ -144,5 +147,6 @@ def test_laws_are_asked_in_a_form_that_names_them(found: dict[str, Any]) -> None
 def test_a_budget_is_split_in_a_form_of_studies_that_can(found: dict[str, Any]) -> None:
     dag = found["dags"]["allocate"]
     assert dag["params"] == {"study": "compute_optimal_gpt", "budget": 1e12, "where": [], "law": None, "cost": None, "limits": []}
+    assert set(dag["may_be_empty"]) == {"where", "law", "cost", "limits"}
     assert list(dag["tasks"]) == ["allocate"]
     assert "learning_curves" not in str(dag["params"]), "its laws are of one factor"
