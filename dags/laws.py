@@ -58,7 +58,9 @@ def forecast_form(studies: dict[str, Study]) -> dict[str, Param]:
         **which(studies),
         "do": Param(
             ["data=2x"],
-            **{**TEXTS, "type": "array", "minItems": 1},
+            type="array",
+            items=TEXTS["items"],
+            minItems=1,
             title="Do",
             description=f"What to set, by role (size, data) or by column. Laws are in {laws}.",
         ),

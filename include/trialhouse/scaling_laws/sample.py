@@ -206,9 +206,9 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
 def _weights(frame: pd.DataFrame, column: str) -> Array:
     """Of the rows, on average 1: only their ratios matter."""
     values = _numbers(frame, column)
-    if not (np.isfinite(values) & (values > 0)).all():
-        count = int((~(np.isfinite(values) & (values > 0))).sum())
-        raise LawError(f"weights in column {column!r} must be positive numbers", f"{count} of {len(frame)} rows without", "drop those rows")
+    bad = int((~(np.isfinite(values) & (values > 0))).sum())
+    if bad:
+        raise LawError(f"weights in column {column!r} must be positive numbers", f"{bad} of {len(frame)} rows without", "drop those rows")
     return np.asarray(values / values.mean())
 
 
